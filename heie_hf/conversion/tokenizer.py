@@ -1,0 +1,107 @@
+"""Tokenizers of original InternVL checkpoints, built from their files; no code of the checkpoint is run."""
+
+import json
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers.convert_slow_tokenizer import generate_merges
+
+from .original_config import ConversionError
+
+_BPE, _USER_DEFINED = 2, 4  # sentencepiece's numbers for a model type and a piece type
+
+
+def original_tokenizer(source: Path, named_tokens: dict[str, str]) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of an original checkpoint, from tokenizer.json, vocab.json (Qwen2) or tokenizer.model.
+
+    The classes are named here: `AutoTokenizer` would ask whether to run the checkpoint's own code.
+
+    Args:
+        named_tokens: attribute name to special token; those that the vocabulary lacks are appended to it.
+
+    Raises:
+        ConversionError: if the directory has none of the three files.
+    """
+    if (source / "tokenizer.json").is_file():
+        return PreTrainedTokenizerFast.from_pretrained(source, extra_special_tokens=named_tokens)
+    if (source / "vocab.json").is_file():
+        return Qwen2Tokenizer.from_pretrained(source, extra_special_tokens=named_tokens)
+    if (source / "tokenizer.model").is_file():
+        return _from_sentencepiece(source, named_tokens)
+    raise ConversionError("no tokenizer found: neither tokenizer.json nor vocab.json nor tokenizer.model")
+
+
+def _from_sentencepiece(source: Path, named_tokens: dict[str, str]) -> PreTrainedTokenizerFast:
+    """InternLM2's (and Llama's) tokenizer.
+
+    InternLM2 gives ids of unused pieces to its chat tokens: the added token of an id replaces the piece there. (Stock
+    `LlamaTokenizer` appends such tokens instead, and all their ids are wrong.)
+    """
+    config = _read_json(source / "tokenizer_config.json")
+    model, added = _read_model(source / "tokenizer.model"), _added_tokens(source, config)
+    pieces = [str(added.get(index, piece.piece)) for index, piece in enumerate(model.pieces)]
+    backend = _backend(model, pieces)
+    for index, token in sorted(added.items()):
+        backend.add_special_tokens([token])
+        if backend.token_to_id(token.content) != index:
+            raise ConversionError(f"token {token.content} should have id {index}, but the vocabulary has a gap there")
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "</s>"}
+    names = {name: _content(config.get(name) or default) for name, default in names.items()}
+    if config.get("add_bos_token", True):
+        bos = names["bos_token"]
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, backend.token_to_id(bos))]
+        )
+    length = config.get("model_max_length")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, extra_special_tokens=named_tokens, model_max_length=length, **names
+    )
+
+
+def _backend(model, pieces: list[str]) -> Tokenizer:
+    """sentencepiece's byte-pair model over `pieces` (by id) as one of the `tokenizers` library."""
+    if model.trainer_spec.model_type != _BPE or model.normalizer_spec.precompiled_charsmap:
+        raise ConversionError("tokenizer.model is not a byte-pair model without normalisation, as InternLM2's is")
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+    scores = {piece: entry.score for piece, entry in zip(pieces, model.pieces)}
+    fixed = {piece: entry.piece for piece, entry in zip(pieces, model.pieces) if entry.type == _USER_DEFINED}
+    merges = generate_merges(vocab, scores, skip_tokens=fixed)
+    unknown = pieces[model.trainer_spec.unk_id]
+    byte_fallback = model.trainer_spec.byte_fallback
+    backend = Tokenizer(BPE(vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback))
+    blanks = [normalizers.Replace(" ", "▁")]
+    text = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    if model.normalizer_spec.add_dummy_prefix:
+        blanks.insert(0, normalizers.Prepend("▁"))
+        text.append(decoders.Strip(" ", left=1))
+    backend.normalizer, backend.decoder = normalizers.Sequence(blanks), decoders.Sequence(text)
+    backend.add_tokens([AddedToken(piece, normalized=True) for piece, former in fixed.items() if piece == former])
+    return backend
+
+
+def _read_model(path: Path):
+    try:
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError as error:
+        raise ConversionError(
+            "reading tokenizer.model needs two more packages: pip install sentencepiece protobuf"
+        ) from error
+    return sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+
+
+def _added_tokens(source: Path, config: dict) -> dict[int, AddedToken]:
+    """Id to special token, from added_tokens.json and, overriding it, tokenizer_config.json."""
+    legacy = _read_json(source / "added_tokens.json")
+    tokens = {index: {"content": content} for content, index in legacy.items()}
+    tokens |= {int(index): entry for index, entry in config.get("added_tokens_decoder", {}).items()}
+    return {index: AddedToken(entry["content"], special=True, normalized=False) for index, entry in tokens.items()}
+
+
+def _content(token: str | dict) -> str:
+    return token["content"] if isinstance(token, dict) else token
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

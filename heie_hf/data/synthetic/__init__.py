@@ -1,0 +1,13 @@
+"""Drawn scenes with planted defects: pictures, pixel-exact masks, heatmaps, scores and texts, from a seed.
+
+    scene = draw_scene(seed=0, index=0)
+    rows = load(num_images=100, seed=0)
+"""
+
+from .export import load, synthesize
+from .labels import Defect
+from .scene import Scene, draw_scene
+from .vocabulary import DEFECTS, PARTS
+from .wording import issues_in
+
+__all__ = ["DEFECTS", "PARTS", "Defect", "Scene", "draw_scene", "issues_in", "load", "synthesize"]

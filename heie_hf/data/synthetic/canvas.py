@@ -1,0 +1,109 @@
+"""Supersampled drawing: every stroke paints colour and, on a second sheet, which part and which defect it is."""
+
+import math
+from contextlib import contextmanager
+
+from PIL import Image, ImageDraw
+
+from .vocabulary import DEFECTS, PARTS
+
+OVERSAMPLING = 2
+_CIRCLE = [complex(math.cos(2 * math.pi * k / 28), math.sin(2 * math.pi * k / 28)) for k in range(28)]
+_PART = {name: index for index, name in enumerate(PARTS)}
+
+Color = tuple[int, int, int]
+
+
+def mix(color: Color, other: Color, share: float) -> Color:
+    """`color` with `share` in [0, 1] of `other` mixed in."""
+    return tuple(round(a + (b - a) * share) for a, b in zip(color, other))
+
+
+def darker(color: Color, share: float = 0.3) -> Color:
+    return mix(color, (0, 0, 0), share)
+
+
+def lighter(color: Color, share: float = 0.3) -> Color:
+    return mix(color, (255, 255, 255), share)
+
+
+class Layer:
+    """One object's sheet, `width` x `height` picture pixels, drawn OVERSAMPLING times larger.
+
+    `color` is RGBA; `label` holds (part index, defect index, 0) per pixel.
+    """
+
+    def __init__(self, width: int, height: int, outline: float = 0.0):
+        self.size = (width, height)
+        self.outline = outline  # thickness in picture pixels of a dark rim around shapes; 0 = none
+        large = (width * OVERSAMPLING, height * OVERSAMPLING)
+        self.color = Image.new("RGBA", large)
+        self.label = Image.new("RGB", large)
+        self.ink = ImageDraw.Draw(self.color)
+        self.mark = ImageDraw.Draw(self.label)
+        self.defect = 0
+        self.visible = True
+
+    @contextmanager
+    def planting(self, kind: str | None, visible: bool = True):
+        """Strokes inside belong to defect `kind` (None: to none). Not visible: a missing part, only marked."""
+        before = self.defect, self.visible
+        if kind is not None:
+            self.defect, self.visible = DEFECTS.index(kind), visible
+        yield
+        self.defect, self.visible = before
+
+    def paint(self, shape: str, points: list, color: Color, part: str) -> None:
+        """`shape`: a method of ImageDraw ("polygon" or "ellipse"); `points` in oversampled pixels."""
+        if self.visible:
+            getattr(self.ink, shape)(points, fill=color + (255,))
+        getattr(self.mark, shape)(points, fill=(_PART[part] if self.visible else 0, self.defect, 0))
+
+
+class Pen:
+    """A coordinate frame on a layer. Points are complex numbers x + iy, y down; `at` opens a frame inside the frame."""
+
+    def __init__(self, layer: Layer, origin: complex, unit: complex, flip: bool = False):
+        self.layer, self.origin, self.unit, self.flip = layer, origin, unit, flip
+        self.length = abs(unit)
+
+    def to(self, point: complex) -> complex:
+        """The oversampled pixel of a point of this frame."""
+        return self.origin + self.unit * (-point.conjugate() if self.flip else point)
+
+    def at(self, point: complex, degrees: float = 0.0, scale: float = 1.0) -> "Pen":
+        turn = complex(math.cos(math.radians(degrees)), math.sin(math.radians(degrees))) * scale
+        unit = self.unit * (turn.conjugate() if self.flip else turn)
+        return Pen(self.layer, self.to(point), unit, self.flip)
+
+    def planting(self, kind: str | None, visible: bool = True):
+        return self.layer.planting(kind, visible)
+
+    def polygon(self, points: list[complex], color: Color, part: str) -> None:
+        self.layer.paint("polygon", [(p.real, p.imag) for p in map(self.to, points)], color, part)
+
+    def ellipse(self, center: complex, rx: float, ry: float, color: Color, part: str, rim: bool = False) -> None:
+        if rim and self.layer.outline:
+            edge = self.layer.outline * OVERSAMPLING / self.length
+            self.ellipse(center, rx + edge, ry + edge, darker(color, 0.55), part)
+        if abs(self.unit.imag) < 1e-6 * self.length or rx == ry:
+            p, x, y = self.to(center), rx * self.length, ry * self.length
+            self.layer.paint("ellipse", [p.real - x, p.imag - y, p.real + x, p.imag + y], color, part)
+        else:
+            self.polygon([center + complex(rx * c.real, ry * c.imag) for c in _CIRCLE], color, part)
+
+    def limb(self, start: complex, end: complex, r0: float, r1: float, color: Color, part: str, rim: bool = False):
+        """A rounded bar from `start` (radius r0) to `end` (radius r1)."""
+        if rim and self.layer.outline:
+            edge = self.layer.outline * OVERSAMPLING / self.length
+            self.limb(start, end, r0 + edge, r1 + edge, darker(color, 0.55), part)
+        along = end - start
+        side = complex(-along.imag, along.real) / (abs(along) or 1.0)
+        self.polygon([start + side * r0, end + side * r1, end - side * r1, start - side * r0], color, part)
+        self.ellipse(start, r0, r0, color, part)
+        self.ellipse(end, r1, r1, color, part)
+
+    def stroke(self, points: list[complex], radius: float, color: Color, part: str) -> None:
+        """A line through `points`."""
+        for start, end in zip(points, points[1:]):
+            self.limb(start, end, radius, radius, color, part)

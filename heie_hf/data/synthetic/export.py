@@ -1,0 +1,125 @@
+"""Scenes as a data set in memory, and as files in the layout of Expl-AIGI-Eval."""
+
+import json
+import os
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from PIL import Image
+from tqdm import tqdm
+
+from heie_hf.data.schema import FEATURES
+from heie_hf.processing.explanation_heie import Explanation, render
+
+from .scene import Scene, draw_scene
+
+#: Part of every id. Raised whenever the same seed draws other pictures.
+VERSION = 1
+
+#: Some of the human turns of Expl-AIGI-Eval.
+INSTRUCTIONS = (
+    "Identify every flaw in this AIGC image and offer a description of each issue.",
+    "Highlight all the problematic sections in this AIGC image and explain each issue.",
+    "Detect every problematic spot in this AIGC image and describe each issue.",
+    "Locate and explain all problems found in this AIGC image.",
+)
+
+
+def scene_id(seed: int, index: int) -> str:
+    return f"synthetic-v{VERSION}-{seed}-{index:06d}"
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, "PNG", compress_level=1)  # noise hardly packs; higher levels cost most of the time
+    return buffer.getvalue()
+
+
+def _heatmap_png(scene: Scene) -> bytes:
+    return _png(Image.fromarray(np.round(scene.heatmap * 255).astype(np.uint8)))
+
+
+def _check(num_images: int, seed: int) -> None:
+    if num_images < 1:
+        raise ValueError(f"num_images must be at least 1, not {num_images}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative: {seed}")
+
+
+def to_row(scene: Scene, identity: str) -> dict:
+    """A row of FEATURES, pictures as PNG bytes."""
+    row = dict.fromkeys(FEATURES)
+    row |= {"id": identity, "image": {"bytes": _png(scene.image), "path": None}}
+    row |= {"heatmap": {"bytes": _heatmap_png(scene), "path": None}, "score": scene.score}
+    row |= {"description": scene.description, "regions": scene.regions, "analysis": scene.analysis}
+    row["defects"] = [{key: getattr(d, key) for key in ("kind", "part", "box", "severity")} for d in scene.defects]
+    return row
+
+
+def load(num_images: int, seed: int) -> Dataset:
+    """The first `num_images` scenes of a seed in the schema FEATURES, held in memory (about 0.2 MB per image).
+
+    Image i of a seed has the same bytes whatever `num_images` is. Raises ValueError when `num_images` < 1 or `seed` < 0.
+    """
+    _check(num_images, seed)
+    rows = [to_row(draw_scene(seed, index), scene_id(seed, index)) for index in range(num_images)]
+    return Dataset.from_list(rows, features=FEATURES)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All or nothing: a reader never finds half a file."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_bytes(content)
+    os.replace(draft, path)
+
+
+def _annotation(scene: Scene, identity: str, index: int) -> dict:
+    text = render(Explanation(scene.description, scene.regions, scene.analysis))
+    human = "<image>\n" + INSTRUCTIONS[index % len(INSTRUCTIONS)]
+    return {
+        "id": identity,
+        "image": f"./images/{identity}.png",
+        "heatmap": f"./artifact_map/{identity}.png",
+        "score": scene.score,
+        "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": text}],
+    }
+
+
+def _lines(records: list[dict]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def synthesize(num_images: int, seed: int, output_dir: str | Path) -> Path:
+    """Write the first `num_images` scenes of a seed as files; returns the path of annotations.jsonl.
+
+    Writes images/<id>.png, artifact_map/<id>.png (L, 0..255), defects.jsonl (id and planted defects: kind, part, noun,
+    where, box in pixels, severity) and, last, annotations.jsonl (the rows of Expl-AIGI-Eval). Run again after an
+    interruption: pictures that are there are kept.
+
+    Raises:
+        ValueError: `num_images` < 1 or `seed` < 0.
+        NotADirectoryError: `output_dir` is a file.
+    """
+    _check(num_images, seed)
+    folder = Path(output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
+    for name in ("images", "artifact_map"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    annotations, planted = [], []
+    for index in tqdm(range(num_images), desc="synthesize", unit="image", disable=None):
+        scene, identity = draw_scene(seed, index), scene_id(seed, index)
+        for path, encode in (
+            (folder / "images" / f"{identity}.png", lambda: _png(scene.image)),
+            (folder / "artifact_map" / f"{identity}.png", lambda: _heatmap_png(scene)),
+        ):
+            if not path.exists():
+                _write(path, encode())
+        annotations.append(_annotation(scene, identity, index))
+        planted.append({"id": identity, "defects": [asdict(defect) for defect in scene.defects]})
+    _write(folder / "defects.jsonl", _lines(planted))
+    _write(folder / "annotations.jsonl", _lines(annotations))
+    return folder / "annotations.jsonl"

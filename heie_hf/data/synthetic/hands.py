@@ -1,0 +1,56 @@
+"""Open hands. The frame: wrist at 0, the palm up along -y, length of the whole hand about 1, thumb at +x."""
+
+import cmath
+import math
+
+import numpy as np
+
+from .canvas import Color, Pen, darker, lighter
+from .palette import chance, pick
+
+_LENGTHS = (0.44, 0.52, 0.5, 0.4)  # index, middle, ring, little finger beyond the palm
+
+
+def _finger(pen: Pen, base: complex, degrees: float, length: float, radius: float, skin: Color) -> None:
+    tip = base + cmath.rect(length, math.radians(degrees - 90))
+    edge = max(0.025, 1.1 / pen.length)  # neighbours stay apart without an outline style, too
+    pen.limb(base, tip, radius + edge, radius * 0.9 + edge, darker(skin, 0.5), "hand")
+    pen.limb(base, tip, radius, radius * 0.9, skin, "hand")
+    pen.ellipse(tip, radius * 0.5, radius * 0.5, lighter(skin, 0.3), "hand")
+
+
+def _fan(rng: np.random.Generator, plan: frozenset) -> list[tuple[float, float, str | None]]:
+    """(angle from straight up, length, defect) for each finger except the thumb, from the thumb's side outwards."""
+    spread = rng.uniform(17, 22)
+    fan = [((1.5 - k) * spread, length, None) for k, length in enumerate(_LENGTHS)]
+    if "extra finger" in plan:
+        if chance(rng, 0.5):
+            fan.append((-2.5 * spread, 0.38, "extra finger"))
+        else:  # one more within the fan
+            place = pick(rng, (1, 2, 3))
+            fan.insert(place, (0.0, 0.48, "extra finger"))
+            fan = [((2 - k) * spread, length, kind) for k, (_, length, kind) in enumerate(fan)]
+    if "missing finger" in plan:
+        gone = pick(rng, (0, 1, 2, 3))
+        fan[gone] = (*fan[gone][:2], "missing finger")
+    return fan
+
+
+def draw_hand(pen: Pen, rng: np.random.Generator, skin: Color, plan: frozenset) -> None:
+    edge = max(0.025, 1.1 / pen.length)
+    lean, plump = rng.uniform(-5, 5), rng.uniform(0.066, 0.08)
+    fingers = sorted(_fan(rng, plan), key=lambda finger: finger[2] is not None)  # a missing one is not painted over
+    thumb = [(rng.uniform(52, 66), None)]
+    thumb_base = complex(0.2, -0.2)
+    for degrees, kind in thumb:
+        with pen.planting(kind):
+            _finger(pen, thumb_base, degrees + lean, 0.36, plump * 1.15, skin)
+    for degrees, length, kind in fingers:
+        base = complex(0.235 * math.sin(math.radians(degrees * 1.7)), -0.36 - 0.08 * math.cos(math.radians(degrees * 1.7)))
+        with pen.planting(kind, visible=kind != "missing finger"):
+            _finger(pen, base, degrees + lean, length * rng.uniform(0.95, 1.05), plump, skin)
+    for grow, color in ((edge, darker(skin, 0.5)), (0.0, skin)):
+        pen.ellipse(complex(0, -0.3), 0.25 + grow, 0.23 + grow, color, "hand")
+        pen.limb(0, complex(0, -0.2), 0.15 + grow, 0.2 + grow, color, "hand")
+    pen.stroke([complex(-0.15, -0.3), complex(0.02, -0.25), complex(0.17, -0.34)], 0.014, darker(skin, 0.25), "hand")
+    pen.stroke([complex(0.1, -0.12), complex(0.0, -0.2), complex(0.08, -0.32)], 0.014, darker(skin, 0.25), "hand")

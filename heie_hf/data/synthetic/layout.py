@@ -1,0 +1,58 @@
+"""The picture's size, and the slots that objects are put into."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SIDE = (112, 672)
+GRIDS = [(c, r) for c in range(1, 7) for r in range(1, 7) if 2 <= c * r <= 6]
+
+
+@dataclass
+class Slot:
+    x: int
+    y: int
+    width: int
+    height: int
+    foot: float = 0.0  # y of the ground under the object
+
+
+def random_size(rng: np.random.Generator) -> tuple[int, int]:
+    """Width and height in pixels: both within SIDE, width / height within 1/3 .. 3; squares are most frequent."""
+    ratio = float(np.exp(rng.triangular(0.0, 0.15, 1.0) * np.log(3.0)))
+    short = np.exp(rng.uniform(np.log(SIDE[0]), np.log(SIDE[1] / ratio)))
+    sides = round(short), min(SIDE[1], int(short * ratio))
+    return sides if rng.random() < 0.45 else sides[::-1]
+
+
+def sight(size: tuple[int, int]) -> float:
+    """Pixels of a small viewer per picture pixel, at most 1.
+
+    The viewer sees 2 to 6 tiles of 112 x 112, in the grid whose shape is nearest to the picture's.
+    """
+    width, height = size
+    columns, rows = min(GRIDS, key=lambda g: (round(abs(width / height - g[0] / g[1]), 6), -g[0] * g[1] * (width * height > 60000)))
+    return min(1.0, 112 * columns / width, 112 * rows / height)
+
+
+def random_layout(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[Slot], int]:
+    """Slots that tile the picture, and the number of rows they stand in."""
+    width, height = size
+    ratio = width / height
+    if ratio > 1.35:
+        counts = [(1, 1), (2, 1), (3, 1)] + [(4, 1)] * (ratio > 2.2)
+    elif ratio < 0.7:
+        counts = [(1, 1), (1, 2)] + [(1, 3)] * (ratio < 0.5)
+    else:
+        counts = [(1, 1), (1, 1), (2, 1), (2, 1), (1, 2)] + [(2, 2)] * (min(size) >= 220)
+    columns, rows = counts[int(rng.integers(len(counts)))]
+    xs, ys = _cuts(rng, columns, width), _cuts(rng, rows, height)
+    slots = [Slot(x0, y0, x1 - x0, y1 - y0) for y0, y1 in zip(ys, ys[1:]) for x0, x1 in zip(xs, xs[1:])]
+    for slot in slots:
+        slot.height -= round(slot.height * rng.uniform(0.02, 0.08))
+    return slots, rows
+
+
+def _cuts(rng: np.random.Generator, count: int, length: int) -> list[int]:
+    inner = [(k + rng.uniform(-0.12, 0.12)) / count for k in range(1, count)]
+    return [0] + [round(length * cut) for cut in inner] + [length]

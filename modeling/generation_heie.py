@@ -1,0 +1,153 @@
+"""The chain of thought as a grammar: what is fixed is forced while decoding, so every answer can be read.
+
+An answer is `literal description literal regions literal analysis literal`: the literals hold the headers, exactly
+N + 1 map tokens (global first, then patch by patch), one score token and the end. The free sections belong to the
+language model, within a budget of tokens each.
+"""
+
+from collections import deque
+
+import torch
+from transformers import LogitsProcessor
+
+
+def chain_of_thought_literals(config, num_patches: int) -> list[list[int]]:
+    """The four runs of token ids around the three free sections, for an image of `num_patches` = N + 1 patches.
+
+    Raises:
+        ValueError: if the config knows no chain-of-thought tokens, or fewer local map tokens than patches.
+    """
+    if config.template_ids is None or config.map_token_id is None:
+        raise ValueError(
+            "this model's config has no [MAP] and [SCORE] tokens yet; make model and processor with "
+            "heie_hf.from_backbone(...), which adds them"
+        )
+    if not 1 < num_patches <= config.max_patches + 1:
+        raise ValueError(f"num_patches must be 2 to max_patches + 1 = {config.max_patches + 1}, not {num_patches}")
+    opening, regions_header, map_lead, analysis_header, score_lead, closing = config.template_ids
+    eos = config.eos_token_id if isinstance(config.eos_token_id, int) else config.eos_token_id[0]
+    maps = [config.map_token_id, *config.local_map_token_ids[: num_patches - 1]]
+    return [
+        opening,
+        regions_header,
+        [*map_lead, *maps, *analysis_header],
+        [*score_lead, config.score_token_id, *closing, eos],
+    ]
+
+
+def template_without_text(config, num_patches: int) -> list[int]:
+    """The chain of thought with its three sections empty, the input of `assess`."""
+    return sum(chain_of_thought_literals(config, num_patches), [])
+
+
+def fit_budgets(budgets: list[int], num_free_tokens: int) -> list[int]:
+    """Shrink the sections' budgets in proportion, to at most `num_free_tokens` together and at least 1 each."""
+    scale = min(1.0, num_free_tokens / sum(budgets))
+    fitted = [max(1, int(budget * scale)) for budget in budgets]
+    return fitted
+
+
+class ChainOfThoughtRow:
+    """Where one row stands in the grammar.
+
+    A section ends when the model has written the first two tokens of the next literal, or when its budget is used up;
+    then (the rest of) that literal is forced.
+    """
+
+    def __init__(self, literals: list[list[int]], budgets: list[int]):
+        self.literals = literals
+        self.budgets = budgets
+        self.section = 0
+        self.forced = deque(literals[0])
+        self.written: list[int] = []
+
+    @property
+    def next_literal(self) -> list[int]:
+        return self.literals[self.section + 1]
+
+    @property
+    def done(self) -> bool:
+        return not self.forced and self.section == len(self.budgets)
+
+    def advance(self, token: int) -> None:
+        """Take note of the token just emitted."""
+        if self.done:
+            return
+        if self.forced:
+            self.forced.popleft()
+            return
+        self.written.append(token)
+        if self.written[-2:] == self.next_literal[:2]:
+            self._leave_section(self.next_literal[2:])
+        elif len(self.written) == self.budgets[self.section]:
+            self._leave_section(self.next_literal)
+
+    def _leave_section(self, literal: list[int]) -> None:
+        self.forced = deque(literal)
+        self.section += 1
+        self.written = []
+
+
+class ChainOfThoughtLogitsProcessor(LogitsProcessor):
+    """Masks the scores of a batch so that every row follows the grammar, whatever the weights.
+
+    Args:
+        config: the model's `HEIEConfig`.
+        num_patches: N + 1 per row.
+        max_new_tokens: the sections' budgets are shrunk to fit into it; None = `config.section_max_tokens`.
+
+    Raises:
+        ValueError: if `max_new_tokens` leaves no room for one token per section.
+    """
+
+    def __init__(self, config, num_patches: list[int], max_new_tokens: int | None = None):
+        literals = [chain_of_thought_literals(config, count) for count in num_patches]
+        num_fixed = max(len(sum(row, [])) for row in literals)
+        budgets = list(config.section_max_tokens)
+        if max_new_tokens is not None:
+            if max_new_tokens < num_fixed + len(budgets):
+                raise ValueError(
+                    f"max_new_tokens={max_new_tokens} cannot hold the chain of thought: its fixed parts take "
+                    f"{num_fixed} tokens and each of the {len(budgets)} sections at least one; use assess() for "
+                    "heatmap and score without text"
+                )
+            budgets = fit_budgets(budgets, max_new_tokens - num_fixed)
+        self.rows = [ChainOfThoughtRow(row, budgets) for row in literals]
+        self.max_new_tokens = num_fixed + sum(budgets)
+        self.eos_token_id = literals[0][-1][-1]
+        self.special_token_ids = config.special_token_ids or []
+        self.started = False
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if self.started:
+            for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
+                row.advance(token)
+        self.started = True
+        scores[:, self.special_token_ids] = -torch.inf
+        for row_scores, row in zip(scores, self.rows, strict=True):
+            self._mask_row(row_scores, row)
+        return scores
+
+    def _mask_row(self, scores: torch.Tensor, row: ChainOfThoughtRow) -> None:
+        if row.forced or row.done:
+            scores.fill_(-torch.inf)
+            scores[row.forced[0] if row.forced else self.eos_token_id] = 0.0
+        elif not row.written:  # no section is empty
+            scores[row.next_literal[0]] = -torch.inf
+
+
+class StateTrace:
+    """The last-layer state of every generated token, kept while decoding: (B, dim) per step and nothing else.
+
+    The state AT a token appears one step after the token was chosen, when it is fed back.
+    """
+
+    def __init__(self):
+        self.states: list[torch.Tensor] = []
+
+    def append(self, last_hidden_state: torch.Tensor) -> None:
+        self.states.append(last_hidden_state[:, -1])
+
+    def stack(self) -> torch.Tensor:
+        """(B, T, dim): the states of the generated tokens, the first step's (end of the prompt) left out."""
+        return torch.stack(self.states[1:], dim=1)

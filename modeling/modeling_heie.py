@@ -1,0 +1,354 @@
+"""HEIE on an InternVL backbone (arXiv 2411.17261, Figure 2): the parts put together."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import InternVLForConditionalGeneration
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
+from transformers.generation import LogitsProcessorList
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_heie import HEIEConfig
+from .fusion_heie import HeatmapFuser, join_patches, to_patch_order
+from .generation_heie import ChainOfThoughtLogitsProcessor, StateTrace, template_without_text
+from .losses_heie import laplace_nll, lm_loss, quality_focal_loss, score_loss
+from .mapper_heie import ImplausibilityMapper, MapOutput
+from .scorer_heie import VerisimilitudeScorer
+
+# A new model_type does not inherit the renames that InternVL's checkpoints need; without them lm_head stays random.
+register_checkpoint_conversion_mapping("heie", get_checkpoint_conversion_mapping("internvl"), overwrite=True)
+
+
+@dataclass
+class HEIEAssessment(ModelOutput):
+    """What HEIE sees in B images. Maps are lists of B float32 tensors (rows * h, columns * w).
+
+    Args:
+        heatmap: fused heatmap H in [0, 1], 0 = plausible.
+        local_heatmap: H_l, the joined maps of the patches.
+        global_heatmap: H_g, the thumbnail's map on the same canvas.
+        uncertainty: Laplace deviation s > 0 of the fused heatmap, in units of the heatmap.
+        score: (B,) float32 in [0, 1], 1 = plausible.
+        token_score: (B,) S_token, read from the [SCORE] token.
+        map_score: (B,) S_map, read from the fused heatmap.
+    """
+
+    heatmap: list[torch.Tensor] | None = None
+    local_heatmap: list[torch.Tensor] | None = None
+    global_heatmap: list[torch.Tensor] | None = None
+    uncertainty: list[torch.Tensor] | None = None
+    score: torch.Tensor | None = None
+    token_score: torch.Tensor | None = None
+    map_score: torch.Tensor | None = None
+
+
+@dataclass
+class HEIEOutput(HEIEAssessment):
+    """Output of the forward pass.
+
+    Args:
+        loss: weighted sum of the component losses that labels were given for.
+        lm_loss, heatmap_loss, laplace_loss, score_loss: the components, each a sum over a count, unweighted.
+        logits: (B, L, vocabulary).
+        last_hidden_state: (B, L, D), after the final norm.
+    """
+
+    loss: torch.Tensor | None = None
+    lm_loss: torch.Tensor | None = None
+    heatmap_loss: torch.Tensor | None = None
+    laplace_loss: torch.Tensor | None = None
+    score_loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    past_key_values: Cache | None = None
+    last_hidden_state: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor] | None = None
+    attentions: tuple[torch.Tensor] | None = None
+    image_hidden_states: torch.Tensor | None = None
+
+
+@dataclass
+class HEIEGenerateOutput(HEIEAssessment):
+    """Output of `generate(return_dict_in_generate=True)`: `sequences` (B, L), prompt included, and the assessment."""
+
+    sequences: torch.LongTensor | None = None
+    scores: tuple[torch.Tensor] | None = None
+    logits: tuple[torch.Tensor] | None = None
+    attentions: tuple | None = None
+    hidden_states: tuple | None = None
+    past_key_values: Cache | None = None
+
+
+class HEIEForImplausibility(InternVLForConditionalGeneration):
+    """Heatmap, score and explanation of what is implausible in an image.
+
+    The language model writes the chain of thought; the mapper turns the states of its map tokens and the raw vision
+    features into one heatmap per patch (Eq. 1), the fuser joins and averages them (Eq. 2, 3), and the scorer reads the
+    state of the score token and the fused heatmap.
+    """
+
+    config: HEIEConfig
+    config_class = HEIEConfig
+
+    def __init__(self, config: HEIEConfig):
+        super().__init__(config)
+        text_size, vision_size = config.text_config.hidden_size, config.vision_config.hidden_size
+        self.mapper = ImplausibilityMapper(config.mapper_config, text_size, vision_size)
+        self.fuser = HeatmapFuser(config.fusion, config.uncertainty)
+        self.scorer = VerisimilitudeScorer(config.scorer_config, text_size, config.score_source, config.calibration)
+        self.loss_type = "ForConditionalGeneration"  # Trainer counts shifted labels by it; the class name hides it
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, MapOutput):
+            # Heatmaps start almost empty, as the targets are: p = 0.02 and s = 0.1.
+            init.copy_(module.bias, torch.tensor([-4.0, -2.3]))
+        elif isinstance(module, HeatmapFuser) and module.fusion == "learned":
+            init.zeros_(module.local_logit)
+        elif isinstance(module, VerisimilitudeScorer) and module.weighted:
+            init.zeros_(module.token_logit)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        mm_encoder_outputs: dict[str, ModelOutput] | None = None,
+        num_patches: torch.LongTensor | None = None,
+        patch_grid: torch.LongTensor | None = None,
+        heatmap_labels: torch.Tensor | None = None,
+        score_labels: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        num_heatmap_cells: torch.Tensor | int | None = None,
+        num_scores: torch.Tensor | int | None = None,
+        **kwargs,
+    ) -> tuple | HEIEOutput:
+        """One pass over prompt and answer; without map tokens in `input_ids` it is the backbone's alone.
+
+        Args:
+            pixel_values: (P, 3, S, S), per image its N_i patches row by row, then the thumbnail.
+            num_patches: (B,) N_i + 1.
+            patch_grid: (B, 2) columns and rows.
+            heatmap_labels: (P, h, w) in [0, 1], cut as the image was, thumbnail last; NaN where unknown.
+            score_labels: (B,) in [0, 1], 1 = plausible; NaN where unknown.
+            num_items_in_batch, num_heatmap_cells, num_scores: how many label tokens, heatmap cells and scores the
+                optimiser step has in all its batches and processes; None counts this batch.
+
+        Raises:
+            ValueError: if a row has not exactly its N_i + 1 map tokens and one score token.
+        """
+        if pixel_values is not None and mm_encoder_outputs is None:
+            mm_encoder_outputs = {"image": self.get_image_features(pixel_values, return_dict=True)}
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+        states = outputs.last_hidden_state  # (B, L, D)
+        logits = self.lm_head(slice_logits_to_keep(states, logits_to_keep))
+        losses, assessment = {}, {}
+        if labels is not None:
+            losses["lm"] = lm_loss(logits, labels, num_items_in_batch)
+        if num_patches is not None and self._has_answer(input_ids):
+            features = mm_encoder_outputs["image"].last_hidden_state
+            maps, assessment = self.assess_states(states, input_ids, features, num_patches, patch_grid)
+            if heatmap_labels is not None:
+                losses |= self.heatmap_losses(*maps, assessment.heatmap, heatmap_labels, patch_grid, num_heatmap_cells)
+            if score_labels is not None:
+                scores = [assessment.score, assessment.token_score, assessment.map_score]
+                losses["score"] = score_loss(scores, score_labels, num_scores)
+        return HEIEOutput(
+            loss=sum(self.config.loss_weights[name] * loss for name, loss in losses.items()) if losses else None,
+            **{f"{name}_loss": loss for name, loss in losses.items()},
+            **assessment,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            last_hidden_state=states,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+        )
+
+    def _has_answer(self, input_ids: torch.LongTensor | None) -> bool:
+        """Whether there are map tokens to read: a prompt alone has none."""
+        if input_ids is None or self.config.map_token_id is None:
+            return False
+        return bool((input_ids == self.config.map_token_id).any())
+
+    def assess_states(
+        self,
+        states: torch.Tensor,
+        token_ids: torch.LongTensor,
+        features: torch.Tensor,
+        num_patches: torch.LongTensor,
+        patch_grid: torch.LongTensor,
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], HEIEAssessment]:
+        """Mapper, fuser and scorer over the states (B, L, D) AT the map and score tokens among `token_ids` (B, L).
+
+        `features` are the raw vision states (P, 1 + side², D_v), CLS first. Also returns heatmap logits and log s of
+        the single patches, (P, h, w) each.
+        """
+        counts, grid = num_patches.tolist(), patch_grid.tolist()
+        map_states, score_states = self._select_states(states, token_ids, counts)
+        logits, log_deviation = self.mapper(map_states, features[:, 1:])
+        fused = self.fuser(logits, log_deviation, counts, grid)
+        heatmap = [maps.fused for maps in fused]
+        score, token_score, map_score = self.scorer(score_states, heatmap)
+        assessment = HEIEAssessment(
+            heatmap=heatmap,
+            local_heatmap=[maps.local_map for maps in fused],
+            global_heatmap=[maps.global_map for maps in fused],
+            uncertainty=[maps.deviation for maps in fused],
+            score=score,
+            token_score=token_score,
+            map_score=map_score,
+        )
+        return (logits, log_deviation), assessment
+
+    def _select_states(
+        self, states: torch.Tensor, token_ids: torch.LongTensor, num_patches: list[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """States of the map tokens, (P, D) in patch order (thumbnail last), and of the score tokens, (B, D)."""
+        map_ids = [self.config.map_token_id, *self.config.local_map_token_ids]
+        is_map = torch.isin(token_ids, torch.tensor(map_ids, device=token_ids.device))
+        is_score = token_ids == self.config.score_token_id
+        found = [is_map.sum(dim=1).tolist(), is_score.sum(dim=1).tolist()]
+        if found != [num_patches, [1] * len(num_patches)]:
+            raise ValueError(
+                f"every row needs N + 1 = {num_patches} map tokens and one score token, found {found[0]} and {found[1]}"
+            )
+        return states[is_map][to_patch_order(num_patches, states.device)], states[is_score]
+
+    def heatmap_losses(
+        self,
+        logits: torch.Tensor,
+        log_deviation: torch.Tensor,
+        fused: list[torch.Tensor],
+        labels: torch.Tensor,
+        patch_grid: torch.LongTensor,
+        count: torch.Tensor | int | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Focal loss on local, global and fused maps and Laplace NLL (Eq. 3) on local and global ones, per cell."""
+        count = (~labels.isnan()).sum().clamp(min=1) if count is None else count
+        gamma, grid = self.config.focal_gamma, patch_grid.tolist()
+        focal = quality_focal_loss(logits, labels, gamma, count)
+        per_image = labels.split([columns * rows + 1 for columns, rows in grid])
+        for heatmap, target, shape in zip(fused, per_image, grid, strict=True):
+            canvas = join_patches(target[:-1], *shape)
+            focal = focal + quality_focal_loss(heatmap.logit(eps=1e-6), canvas, gamma, count)
+        return {"heatmap": focal, "laplace": laplace_nll(logits.sigmoid(), log_deviation, labels, count)}
+
+    @torch.no_grad()
+    def assess(
+        self,
+        input_ids: torch.LongTensor,
+        attention_mask: torch.Tensor,
+        num_patches: torch.LongTensor,
+        patch_grid: torch.LongTensor,
+        **inputs,
+    ) -> HEIEOutput:
+        """Heatmap and score without text: one forward pass over the prompt and the chain of thought left empty.
+
+        Takes what the processor returns for images; the answer is padded on the right, hence the mask.
+        """
+        answers = [torch.tensor(template_without_text(self.config, count)) for count in num_patches.tolist()]
+        template, mask = (
+            nn.utils.rnn.pad_sequence(rows, batch_first=True).to(input_ids.device)
+            for rows in (answers, [torch.ones_like(answer) for answer in answers])
+        )
+        return self(
+            input_ids=torch.cat([input_ids, template], dim=1),
+            attention_mask=torch.cat([attention_mask, mask], dim=1),
+            num_patches=num_patches,
+            patch_grid=patch_grid,
+            logits_to_keep=1,
+            use_cache=False,
+            **inputs,
+        )
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.LongTensor,
+        num_patches: torch.LongTensor,
+        patch_grid: torch.LongTensor,
+        pixel_values: torch.Tensor | None = None,
+        mm_encoder_outputs: dict[str, ModelOutput] | None = None,
+        generation_config=None,
+        logits_processor: LogitsProcessorList | None = None,
+        **kwargs,
+    ) -> torch.LongTensor | HEIEGenerateOutput:
+        """Write the chain of thought for a left-padded batch; greedy by default, sampling as in Transformers.
+
+        The grammar is enforced: description, regions, N_i + 1 map tokens, analysis, score token, end. The section
+        budgets come from `config.section_max_tokens`, shrunk if `max_new_tokens` asks for less.
+
+        Returns:
+            token ids (B, L) with the prompt, or with `return_dict_in_generate=True` a [`HEIEGenerateOutput`], whose
+            heatmap and score are read from the states traced while decoding.
+
+        Raises:
+            ValueError: for beams or several sequences per image, and where `max_new_tokens` is too small.
+        """
+        max_length = kwargs.pop("max_length", None) or getattr(generation_config, "max_length", None)
+        generation_config, inputs = self._prepare_generation_config(generation_config, **kwargs)
+        _refuse_branching(generation_config)
+        if mm_encoder_outputs is None:
+            mm_encoder_outputs = {"image": self.get_image_features(pixel_values, return_dict=True)}
+        limit, prompt_length = generation_config.max_new_tokens, input_ids.shape[1]
+        if limit is None and max_length is not None:
+            limit = max_length - prompt_length
+        grammar = ChainOfThoughtLogitsProcessor(self.config, num_patches.tolist(), limit)
+        generation_config.update(
+            max_length=None, max_new_tokens=grammar.max_new_tokens, eos_token_id=grammar.eos_token_id
+        )
+        trace = StateTrace()
+        outputs = super().generate(
+            input_ids=input_ids,
+            mm_encoder_outputs=mm_encoder_outputs,
+            generation_config=generation_config,
+            logits_processor=LogitsProcessorList([*(logits_processor or []), grammar]),
+            state_trace=trace,
+            **inputs,
+        )
+        if not generation_config.return_dict_in_generate:
+            return outputs
+        states = trace.stack()  # (B, T, D)
+        token_ids = outputs.sequences[:, prompt_length : prompt_length + states.shape[1]]
+        features = mm_encoder_outputs["image"].last_hidden_state
+        _, assessment = self.assess_states(states, token_ids, features, num_patches, patch_grid)
+        return HEIEGenerateOutput(**outputs, **assessment)
+
+    def prepare_inputs_for_generation(self, input_ids: torch.LongTensor, state_trace=None, **kwargs) -> dict:
+        return super().prepare_inputs_for_generation(input_ids, **kwargs)
+
+    def _update_model_kwargs_for_generation(self, outputs: ModelOutput, model_kwargs: dict, **kwargs) -> dict:
+        model_kwargs["state_trace"].append(outputs.last_hidden_state)
+        return super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
+
+
+def _refuse_branching(generation_config) -> None:
+    if generation_config.num_beams not in (None, 1) or generation_config.num_return_sequences not in (None, 1):
+        raise ValueError(
+            "HEIE writes one chain of thought per image: num_beams and num_return_sequences must be 1 "
+            f"(got {generation_config.num_beams} and {generation_config.num_return_sequences})"
+        )
+
+
+__all__ = ["HEIEForImplausibility", "HEIEOutput", "HEIEGenerateOutput", "HEIEAssessment"]

@@ -1,0 +1,147 @@
+"""Images to patches: the adaptive grid of InternVL, thumbnail last, and the very same cut for target heatmaps."""
+
+import io
+import os
+
+import numpy as np
+from PIL import Image
+from transformers.image_processing_utils import BatchFeature, get_size_dict
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, SizeDict
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
+    GotOcr2ImageProcessorKwargs,
+    GotOcr2ImageProcessorPil,
+    get_optimal_tiled_canvas,
+)
+
+from .image_files_heie import read_image, upright_rgb
+
+
+class HEIEImageProcessorKwargs(GotOcr2ImageProcessorKwargs, total=False):
+    r"""
+    heatmap_size (`dict[str, int]`, *optional*, defaults to `self.heatmap_size`):
+        Heatmap cells per patch, `{"height": h, "width": w}`.
+    """
+
+    heatmap_size: dict[str, int]
+
+
+class HEIEImageProcessor(GotOcr2ImageProcessorPil):
+    """Grid and pixels of InternVL's own image processor (PIL backend), always at least one patch plus the thumbnail.
+
+    `min_patches=2` because a 512 x 512 image would otherwise be a single patch, without any hierarchy.
+
+    Returns, for B images with N_i local patches and P = sum of (N_i + 1):
+        pixel_values: (P, 3, S, S), per image N_i patches row by row, then the thumbnail of the whole image.
+        num_patches: (B,), N_i + 1.
+        patch_grid: (B, 2), columns and rows; columns x rows = N_i.
+    """
+
+    valid_kwargs = HEIEImageProcessorKwargs
+    model_input_names = ["pixel_values", "num_patches", "patch_grid"]
+    image_mean = IMAGENET_DEFAULT_MEAN
+    image_std = IMAGENET_DEFAULT_STD
+    size = {"height": 448, "width": 448}
+    crop_to_patches = True
+    min_patches = 2
+    heatmap_size = {"height": 128, "width": 128}
+
+    def fetch_images(self, image_url_or_urls):
+        """Paths, URLs, open files and PIL images, nested or not, as upright RGB PIL images; arrays as they are.
+
+        Raises:
+            ImageFileError: for a file that cannot be read as an image.
+        """
+        source = image_url_or_urls
+        if isinstance(source, (list, tuple)):
+            return [self.fetch_images(item) for item in source]
+        if isinstance(source, Image.Image):
+            return upright_rgb(source)
+        if isinstance(source, (str, bytes, os.PathLike, io.IOBase)):
+            return read_image(source)
+        return super().fetch_images(source)
+
+    def get_patch_grid(self, height: int, width: int, images_kwargs: dict | None = None) -> tuple[int, int]:
+        """(columns, rows) for an image of `height` x `width` pixels; `images_kwargs` override defaults as in a call."""
+        options = images_kwargs or {}
+        size = get_size_dict(options.get("size", self.size))
+        crop_to_patches = options.get("crop_to_patches", self.crop_to_patches)
+        max_patches = options.get("max_patches", self.max_patches) if crop_to_patches else 1
+        min_patches = options.get("min_patches", self.min_patches)
+        return get_optimal_tiled_canvas((height, width), (size["height"], size["width"]), min_patches, max_patches)
+
+    def get_number_of_image_patches(self, height: int, width: int, images_kwargs: dict | None = None) -> int:
+        """N + 1: the local patches and the thumbnail."""
+        columns, rows = self.get_patch_grid(height, width, images_kwargs)
+        return columns * rows + 1
+
+    def cut_heatmap(self, heatmap: np.ndarray, patch_grid: tuple[int, int]) -> np.ndarray:
+        """A target heatmap cut exactly as its image was, so that cell and pixel show the same place.
+
+        Args:
+            heatmap: (H, W) in [0, 1], in the frame of the upright image; need not have the size of the image.
+            patch_grid: columns, rows.
+
+        Returns:
+            (N + 1, h, w) float32 in [0, 1]: patches row by row, the whole map last. Each cell is the mean of its area.
+        """
+        columns, rows = patch_grid
+        height, width = self.heatmap_size.height, self.heatmap_size.width
+        whole = Image.fromarray(np.asarray(heatmap, dtype=np.float32))
+        canvas = np.asarray(whole.resize((columns * width, rows * height), Image.Resampling.BOX))
+        thumbnail = np.asarray(whole.resize((width, height), Image.Resampling.BOX))
+        return np.stack([*_cut(canvas, patch_grid), thumbnail])  # (N + 1, h, w)
+
+    def join_heatmap(self, patches: np.ndarray, patch_grid: tuple[int, int]) -> np.ndarray:
+        """The inverse: (N + 1, h, w) back to one canvas (rows·h, columns·w); the thumbnail's map is left out."""
+        columns, rows = patch_grid
+        height, width = patches.shape[-2:]
+        canvas = patches[:-1].reshape(rows, columns, height, width).transpose(0, 2, 1, 3)  # (rows, h, columns, w)
+        return canvas.reshape(rows * height, columns * width)
+
+    def _standardize_kwargs(self, heatmap_size: dict | SizeDict | None = None, **kwargs) -> dict:
+        kwargs = super()._standardize_kwargs(**kwargs)
+        kwargs["heatmap_size"] = SizeDict(**get_size_dict(heatmap_size, param_name="heatmap_size"))
+        return kwargs
+
+    def _preprocess(
+        self,
+        images: list[np.ndarray],
+        size: SizeDict,
+        resample: "Image.Resampling | None",
+        do_rescale: bool,
+        rescale_factor: float,
+        do_normalize: bool,
+        image_mean: float | list[float],
+        image_std: float | list[float],
+        return_tensors: str | None,
+        **kwargs,
+    ) -> BatchFeature:
+        grids = [self.get_patch_grid(*image.shape[-2:], images_kwargs={**kwargs, "size": size}) for image in images]
+        pixel_values = []
+        for image, grid in zip(images, grids, strict=True):
+            for patch in self._cut_image(image, grid, size, resample):
+                if do_rescale:
+                    patch = self.rescale(patch, rescale_factor)
+                if do_normalize:
+                    patch = self.normalize(patch, image_mean, image_std)
+                pixel_values.append(patch)
+        num_patches = [columns * rows + 1 for columns, rows in grids]
+        data = {"pixel_values": pixel_values, "num_patches": num_patches, "patch_grid": grids}
+        return BatchFeature(data=data, tensor_type=return_tensors)
+
+    def _cut_image(self, image: np.ndarray, grid: tuple[int, int], size: SizeDict, resample) -> list[np.ndarray]:
+        """(3, H, W) to N + 1 arrays of (3, S, S)."""
+        columns, rows = grid
+        canvas_size = SizeDict(height=rows * size.height, width=columns * size.width)
+        canvas = self.resize(image, canvas_size, resample=resample)  # (3, rows·S, columns·S)
+        return [*_cut(canvas, grid), self.resize(image, size, resample=resample)]
+
+
+def _cut(canvas: np.ndarray, grid: tuple[int, int]) -> list[np.ndarray]:
+    """(..., rows·h, columns·w) to columns x rows arrays of (..., h, w), row by row."""
+    columns, rows = grid
+    bands = np.split(canvas, rows, axis=-2)  # rows of (..., h, columns·w)
+    return [patch for band in bands for patch in np.split(band, columns, axis=-1)]
+
+
+__all__ = ["HEIEImageProcessor"]
