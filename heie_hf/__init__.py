@@ -23,7 +23,9 @@ __version__ = "0.1.0"
 AutoConfig.register("heie", HEIEConfig)
 AutoModel.register(HEIEConfig, HEIEForImplausibility)
 AutoModelForImageTextToText.register(HEIEConfig, HEIEForImplausibility)
-AutoImageProcessor.register(HEIEConfig, image_processor_classes={"pil": HEIEImageProcessor})
+AutoImageProcessor.register(
+    HEIEConfig, image_processor_classes={"pil": HEIEImageProcessor, "torchvision": HEIEImageProcessor}
+)
 AutoProcessor.register(HEIEConfig, HEIEProcessor)
 PIPELINE_REGISTRY.register_pipeline(
     "image-implausibility",

@@ -6,6 +6,7 @@ Exit status: 0, or 1 where an item failed (`heie: PATH: reason` on stderr, the r
 import json
 import sys
 import tempfile
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -114,6 +115,7 @@ def predict(
     """
     if output_dir is not None:
         writable_folder(output_dir)
+    warnings.filterwarnings("ignore", module="PIL")  # about damaged metadata of images that can be read all the same
     failures = Failures()
     files = find_images(images, failures, output_dir)
     names = dict(zip((file.path for file in files), output_names(files), strict=True))

@@ -41,7 +41,8 @@ def find_images(
 ) -> list[ImageFile]:
     """The images that files and folders (with all below) stand for, each once, folder by folder in sorted order.
 
-    Files and URLs are taken as they are. In folders, image extensions count; results of earlier runs and `output_dir` do not.
+    Files and URLs are taken as they are. In folders, image extensions count, but neither the pictures of earlier
+    runs nor `output_dir`.
 
     Args:
         report: called with path and reason for a folder that cannot be read or holds no image.

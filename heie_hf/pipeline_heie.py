@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 from transformers import AutoModelForImageTextToText, Pipeline
+from transformers.image_utils import get_image_size
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -16,9 +18,9 @@ logger = logging.get_logger(__name__)
 class ImplausibilityPipeline(Pipeline):
     """Where, how badly and why an image is implausible.
 
-    Takes an image (path, URL, PIL image), a dict with an `"image"`, or any number of them: a list gives a list; a
-    generator, a `KeyDataset` or a data set with an `"image"` column gives an iterator. Results keep the order of the
-    inputs and do not depend on the batch size.
+    Takes an image (path, URL, PIL image, array), a dict with an `"image"`, or any number of them: a list gives a
+    list; a generator, a `KeyDataset` or a data set with an `"image"` column gives an iterator. Results keep the order
+    of the inputs and do not depend on the batch size.
 
     Args (at construction or per call):
         explain: False leaves the text out: heatmap and score from one forward pass, description, regions, analysis
@@ -71,7 +73,8 @@ class ImplausibilityPipeline(Pipeline):
     def preprocess(self, inputs: Any, instruction: str | None = None) -> dict[str, torch.Tensor]:
         image = self.image_processor.fetch_images(inputs["image"] if isinstance(inputs, dict) else inputs)
         encoded = self.processor(images=image, instruction=instruction, return_tensors="pt").to(dtype=self.dtype)
-        return {**encoded, "target_size": torch.tensor([[image.height, image.width]])}
+        size = (image.height, image.width) if isinstance(image, Image.Image) else get_image_size(image)
+        return {**encoded, "target_size": torch.tensor([size])}
 
     def _forward(self, model_inputs, explain=True, generate_kwargs=None):
         target_sizes = model_inputs.pop("target_size").tolist()

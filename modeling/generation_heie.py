@@ -47,11 +47,15 @@ def fit_budgets(budgets: list[int], num_free_tokens: int) -> list[int]:
     return fitted
 
 
+# Two would not do: a line that begins with "Sofa" may begin with the tokens "\n" and "So".
+NUM_CLOSING_TOKENS = 3
+
+
 class ChainOfThoughtRow:
     """Where one row stands in the grammar.
 
-    A section ends when the model has written the first two tokens of the next literal, or when its budget is used up;
-    then (the rest of) that literal is forced.
+    A section ends when the model has written the first three tokens of the next literal, or when its budget is used
+    up; then (the rest of) that literal is forced.
     """
 
     def __init__(self, literals: list[list[int]], budgets: list[int]):
@@ -77,8 +81,9 @@ class ChainOfThoughtRow:
             self.forced.popleft()
             return
         self.written.append(token)
-        if self.written[-2:] == self.next_literal[:2]:
-            self._leave_section(self.next_literal[2:])
+        closing = self.next_literal[:NUM_CLOSING_TOKENS]
+        if self.written[-len(closing) :] == closing:
+            self._leave_section(self.next_literal[len(closing) :])
         elif len(self.written) == self.budgets[self.section]:
             self._leave_section(self.next_literal)
 

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 import numpy as np
 from huggingface_hub import get_session
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-# Raster formats that Pillow decodes by itself. Not in the list: EPS, which runs Ghostscript, and stubs without a decoder.
+# Raster formats that Pillow decodes by itself. Not listed: EPS, which runs Ghostscript, and stubs without a decoder.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 NOT_FILES = {
@@ -44,17 +44,23 @@ def read_image(source: str | bytes | os.PathLike | BinaryIO, max_pixels: int | N
     limit = float("inf") if limit is None else limit  # Pillow's own way to say "no limit"
     try:
         with _open(source, limit) as file:
-            return upright_rgb(_identify(file, limit))
+            image = _identify(file, limit)
+            image.load()  # before the file is closed
+            return upright_rgb(image)
     except ImageFileError:
         raise
-    except (
-        Exception
-    ) as error:  # decoders raise anything: SyntaxError, zlib.error, MemoryError, EOFError ...
+    except Exception as error:  # decoders raise anything: SyntaxError, zlib.error, MemoryError, EOFError ...
         raise ImageFileError(_reason(error)) from error
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """The picture as it is meant to be seen: EXIF orientation applied, alpha on white, eight bits a channel, RGB."""
+    """The picture as it is meant to be seen: EXIF orientation applied, alpha on white, eight bits a channel, RGB.
+
+    A picture that is so already is returned itself, not copied: a training batch passes here several times.
+    """
+    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    if upright and image.mode == "RGB" and not image.has_transparency_data:
+        return image
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):  # convert("RGB") would clip these (16-bit grey to white, float to black)
         image = _to_eight_bits(image)

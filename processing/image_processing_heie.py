@@ -61,7 +61,7 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         return super().fetch_images(source)
 
     def get_patch_grid(self, height: int, width: int, images_kwargs: dict | None = None) -> tuple[int, int]:
-        """(columns, rows) for an image of `height` x `width` pixels; `images_kwargs` override defaults as in a call."""
+        """(columns, rows) of an image of `height` x `width` pixels; `images_kwargs` as in a call, over defaults."""
         options = images_kwargs or {}
         size = get_size_dict(options.get("size", self.size))
         crop_to_patches = options.get("crop_to_patches", self.crop_to_patches)

@@ -133,7 +133,7 @@ class HEIEProcessor(ProcessorMixin):
 
             `labels` are -100 outside the answers, on local map tokens (they are always forced) and on answers without
             text to learn. The fixed texts are learnt although decoding completes them: to end a section, the model
-            itself writes the first two tokens of the next one.
+            itself writes the first three tokens of the next one.
 
         Raises:
             ValueError: for counts, sizes or values that do not fit, with the index of the target.
@@ -147,13 +147,11 @@ class HEIEProcessor(ProcessorMixin):
             padding_side = padding_side or "left"
             return super().__call__(images, text, return_tensors=return_tensors, padding_side=padding_side, **kwargs)
 
-        options = {"padding", "max_length", "pad_to_multiple_of"} & kwargs.keys()
-        padding = {"padding": True, "padding_side": padding_side or "right"} | {
-            key: kwargs.pop(key) for key in options
-        }
-        kwargs.pop("truncation", None)  # an answer is never cut: what is longer than max_length is an error
-        prompts = super().__call__(images, text, padding=False, **kwargs)
         targets = checked_targets([targets] if isinstance(targets, dict) else targets, images or [])
+        kwargs.pop("truncation", None)  # an answer is never cut: what is longer than max_length is an error
+        padding = {key: kwargs.pop(key) for key in ("padding", "max_length", "pad_to_multiple_of") if key in kwargs}
+        padding = {"padding": True, "padding_side": padding_side or "right", **padding}
+        prompts = super().__call__(images, text, padding=False, **kwargs)
         batch = self._add_answers(prompts, targets, padding)
         batch["heatmap_labels"] = self._heatmap_labels(targets, prompts)
         batch["score_labels"] = np.array([target["score"] for target in targets], dtype=np.float32)
@@ -163,7 +161,8 @@ class HEIEProcessor(ProcessorMixin):
         num_patches = int(image_inputs["num_patches"][image_idx])
         if num_patches - 1 > len(self.local_map_token_ids):
             raise ValueError(f"{num_patches - 1} patches, but only {len(self.local_map_token_ids)} local map tokens")
-        return f"{self.start_image_token}{self.image_token * (self.image_seq_length * num_patches)}{self.end_image_token}"
+        placeholders = self.image_token * (self.image_seq_length * num_patches)
+        return f"{self.start_image_token}{placeholders}{self.end_image_token}"
 
     def validate_inputs(self, images=None, text=None, **kwargs):
         super().validate_inputs(images=images, text=text, **kwargs)

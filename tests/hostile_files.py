@@ -46,25 +46,32 @@ def _written(path: Path, content: bytes) -> Path:
     return path
 
 
+def _noise(length: int) -> bytes:
+    return np.random.default_rng(0).bytes(length)
+
+
 def _pictures(folder: Path) -> list[Path]:
     """Every colour mode and the extreme sizes."""
     scene = _scene()
     ramp = np.linspace(0, 1, 48 * 32, dtype=np.float32).reshape(32, 48)
-    alpha = scene.copy()
-    alpha.putalpha(0)
-    paths = [_saved(scene.convert(mode), folder / f"mode_{mode}.png") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")]
-    paths += [
-        _saved(scene.resize(size), folder / f"{size[0]}x{size[1]}.png") for size in ((1, 1), (1, 5000), (5000, 1))
-    ]
-    paths += [_saved(scene.convert("CMYK"), folder / f"cmyk{suffix}") for suffix in (".jpg",)]
-    return paths + [
+    grey16 = Image.fromarray((ramp * 65535).astype(np.uint16))
+    transparent = scene.copy()
+    transparent.putalpha(0)
+    modes = ("1", "L", "LA", "P", "RGB", "RGBA")
+    sizes = ((1, 1), (1, 5000), (5000, 1))
+    return [
+        *[_saved(scene.convert(mode), folder / f"mode_{mode}.png") for mode in modes],
+        *[_saved(scene.resize(size), folder / "{}x{}.png".format(*size)) for size in sizes],
+        _saved(scene.convert("CMYK"), folder / "cmyk.jpg"),
         _saved(scene.convert("CMYK"), folder / "cmyk_tiff.tiff"),
-        _saved(alpha, folder / "transparent.png"),
-        _saved(scene.convert("P"), folder / "palette_transparent.png", transparency=0),
-        _saved(Image.fromarray((ramp * 65535).astype(np.uint16)), folder / "grey16.png"),
-        _saved(Image.fromarray((ramp * 65535).astype(np.uint16)), folder / "grey16_tiff.tiff"),
+        _saved(transparent, folder / "transparent.png"),
+        _saved(
+            scene.convert("P"), folder / "palette_transparent.png", transparency=scene.convert("P").getpixel((0, 0))
+        ),
+        _saved(grey16, folder / "grey16.png"),
+        _saved(grey16, folder / "grey16_tiff.tiff"),
+        _saved(grey16, folder / "grey16_pgm.pgm"),
         _saved(Image.fromarray(ramp), folder / "float.tiff"),
-        _saved(Image.fromarray((ramp * 65535).astype(np.uint16)), folder / "grey16_pgm.pgm"),
     ]
 
 
@@ -82,7 +89,7 @@ def _odd_kinds(folder: Path) -> list[Path]:
         *[_saved(scene, folder / f"animated_{kind}.{kind}", **frames) for kind in ("gif", "webp", "tiff", "png")],
         _saved(scene, folder / "plain.bmp"),
         _saved(scene, folder / "plain_jp2.jp2"),
-        _saved(scene, folder / "icc_4MB.jpg", icc_profile=os.urandom(2**22)),
+        _saved(scene, folder / "icc_4MB.jpg", icc_profile=_noise(2**22)),
         _saved(scene, folder / "rotated.jpg", exif=exif),
         _saved(scene, folder / "junk_exif.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40),
         _saved(scene, folder / "prompt_text.png", pnginfo=text),
@@ -120,33 +127,27 @@ def _damaged(folder: Path) -> list[Path]:
 
 
 def _bombs(folder: Path) -> list[Path]:
-    """Little files that unpack to a lot."""
-    row_of_ones = b"\0" + b"\xff" * 1250
-    icc = b"icc\0\0" + zlib.compress(b"\0" * 2**27)
+    """Little files that unpack to a lot, or claim to."""
+    many_pixels = _png(_header(10_000, 10_000, 1), (b"IDAT", zlib.compress((b"\0" + b"\xff" * 1250) * 10_000)))
+    text = zlib.compress(b"a" * 2**27)
+    bmp = struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0)
     return [
-        _written(
-            folder / "bomb_10000x10000.png",
-            _png(_header(10_000, 10_000, 1), (b"IDAT", zlib.compress(row_of_ones * 10_000))),
-        ),
+        _written(folder / "bomb_10000x10000.png", many_pixels),
         _written(folder / "bomb_claimed.png", _png(_header(2**31 - 1, 2**31 - 1))),
-        _written(
-            folder / "bomb_claimed_gif.gif", b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0" + b"," * 40
-        ),
-        _written(
-            folder / "bomb_claimed_bmp.bmp",
-            b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
-        ),
-        _written(folder / "bomb_ztxt.png", _png(_header(8, 8), (b"zTXt", b"k\0\0" + zlib.compress(b"a" * 2**27)))),
-        _written(folder / "bomb_icc.png", _png(_header(8, 8), (b"iCCP", icc))),
+        _written(folder / "bomb_claimed_gif.gif", b"GIF89a" + b"\xff" * 4 + b"\0\0\0" + b"," * 40),
+        _written(folder / "bomb_claimed_bmp.bmp", b"BM" + bmp),
+        _written(folder / "bomb_ztxt.png", _png(_header(8, 8), (b"zTXt", b"k\0\0" + text))),
+        _written(folder / "bomb_icc.png", _png(_header(8, 8), (b"iCCP", b"icc\0\0" + text))),
     ]
 
 
 def _png(*chunks: tuple[bytes, bytes]) -> bytes:
-    parts = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    ]
+    parts = [struct.pack(">I", len(data)) + name + data + _checksum(name + data) for name, data in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def _checksum(content: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(content))
 
 
 def _header(width: int, height: int, bits: int = 8) -> tuple[bytes, bytes]:
@@ -154,11 +155,11 @@ def _header(width: int, height: int, bits: int = 8) -> tuple[bytes, bytes]:
 
 
 def _no_images(folder: Path) -> list[Path]:
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + os.urandom(200)
-    heif = b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + os.urandom(200)
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + _noise(200)
+    heif = b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + _noise(200)
     return [
         _written(folder / "text.png", b"this is no image\n"),
-        _written(folder / "random.jpg", b"\xff\xd8\xff" + os.urandom(500)),
+        _written(folder / "random.jpg", b"\xff\xd8\xff" + _noise(500)),
         _written(folder / "drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
         _written(folder / "svg_named.png", b'<?xml version="1.0"?><svg width="9" height="9"/>'),
         _written(folder / "paper.pdf", b"%PDF-1.7\n1 0 obj<</Type/Catalog>>endobj\n%%EOF"),

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile_files import make_hostile_files
 from PIL import Image
 
 import heie_hf
 from heie_hf.cli import main
 from heie_hf.image_folder import as_text, printable
+from tests.hostile_files import make_hostile_files
 
 ROOT = Path(heie_hf.__file__).resolve().parents[1]
 
@@ -121,10 +121,12 @@ def test_hostile_files_are_read_or_refused_one_line_each(predict, tmp_path):
 
 
 def test_hostile_files_in_a_folder_are_found_too(predict, tmp_path):
-    make_hostile_files(tmp_path)
+    files = make_hostile_files(tmp_path)
     status, rows, err = predict(tmp_path, "--no-explain", "--batch-size", 4)
     assert status == 1
-    assert len(rows) > 40
+    assert [row["image"] for row in rows] == sorted(
+        as_text(path) for path, good in files.values() if good and path.suffix
+    )
     assert all(line.startswith(f"heie: {tmp_path}/") for line in err)
     assert {Path(line.split(": ")[1]).name for line in err} >= {"pipe.png", "dangling.png", "photo.heic", "empty.png"}
 
@@ -205,25 +207,12 @@ def test_a_reader_that_stops_early_is_no_error(folder, tiny_checkpoint):
         assert process.stderr.read() == b""
 
 
-def test_help_needs_no_heavy_imports():
-    code = "import sys; from heie_hf.cli import main\ntry: main(['--help'])\nfinally: print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert "predict" in done.stdout
-    assert done.stdout.endswith("False\n")
-
-
 def test_synthesize_draws_the_same_again(heie, tmp_path):
     for name in ("a", "b"):
         assert heie("synthesize", "--num-images", 3, "--seed", 5, "--output-dir", tmp_path / name)[0] == 0
-    first, second = (
-        {
-            path.relative_to(tmp_path / name): path.read_bytes()
-            for path in (tmp_path / name).rglob("*")
-            if path.is_file()
-        }
-        for name in ("a", "b")
-    )
-    assert first == second
+    first, second = (sorted(path for path in (tmp_path / name).rglob("*") if path.is_file()) for name in ("a", "b"))
+    assert [path.name for path in first] == [path.name for path in second]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert len(first) > 3
 
 

@@ -16,7 +16,7 @@ from heie_hf.modeling.modeling_heie import HEIEForImplausibility
 from heie_hf.processing.processing_heie import CHAT_TEMPLATE
 
 from .backbone import build_processor, from_backbone
-from .new_tokens import IMAGE_TOKENS, named_tokens, new_token_ids
+from .new_tokens import named_tokens, new_token_ids
 from .original_config import ConversionError, is_internlm2, native_config
 from .tokenizer import original_tokenizer
 from .weights import SourceWeights, convert_weights
@@ -63,7 +63,6 @@ def convert(source: str | Path, target: str | Path, max_shard_size: str = "5GB",
 def _convert_original(source: Path, original: dict, directory: Path, max_shard_size: str, overrides: dict) -> None:
     config = HEIEConfig(**native_config(original) | overrides)
     tokenizer = original_tokenizer(source, named_tokens(config.max_patches))
-    _check_vocabulary(tokenizer, config)
     processor = build_processor(tokenizer, config, _chat_template(original.get("template")))
     new_ids = new_token_ids(tokenizer, config.max_patches)
     config.text_config.vocab_size = max(config.text_config.vocab_size, len(tokenizer))
@@ -75,14 +74,6 @@ def _convert_original(source: Path, original: dict, directory: Path, max_shard_s
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     GenerationConfig(**ends).save_pretrained(directory)
     processor.save_pretrained(directory)
-
-
-def _check_vocabulary(tokenizer, config: HEIEConfig) -> None:
-    """The image tokens must be the source's own: a new id would mean that the tokenizer files are incomplete."""
-    ids = dict(zip(IMAGE_TOKENS.values(), tokenizer.convert_tokens_to_ids(list(IMAGE_TOKENS.values()))))
-    unknown = [token for token, index in ids.items() if index >= config.text_config.vocab_size]
-    if unknown:
-        raise ConversionError(f"the tokenizer of the source lacks {', '.join(unknown)}")
 
 
 def _chat_template(name: str | None) -> str:

@@ -8,6 +8,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import generate_merges
 
+from .new_tokens import IMAGE_TOKENS
 from .original_config import ConversionError
 
 _BPE, _USER_DEFINED = 2, 4  # sentencepiece's numbers for a model type and a piece type
@@ -22,8 +23,12 @@ def original_tokenizer(source: Path, named_tokens: dict[str, str]) -> PreTrained
         named_tokens: attribute name to special token; those that the vocabulary lacks are appended to it.
 
     Raises:
-        ConversionError: if the directory has none of the three files.
+        ConversionError: if the directory has none of the three files, or they lack InternVL's image tokens.
     """
+    known = {token.content for token in _added_tokens(source).values()}
+    missing = [token for token in IMAGE_TOKENS.values() if token not in known]
+    if missing:
+        raise ConversionError(f"the files of the tokenizer lack the added tokens {', '.join(missing)}")
     if (source / "tokenizer.json").is_file():
         return PreTrainedTokenizerFast.from_pretrained(source, extra_special_tokens=named_tokens)
     if (source / "vocab.json").is_file():
@@ -40,7 +45,7 @@ def _from_sentencepiece(source: Path, named_tokens: dict[str, str]) -> PreTraine
     `LlamaTokenizer` appends such tokens instead, and all their ids are wrong.)
     """
     config = _read_json(source / "tokenizer_config.json")
-    model, added = _read_model(source / "tokenizer.model"), _added_tokens(source, config)
+    model, added = _read_model(source / "tokenizer.model"), _added_tokens(source)
     pieces = [str(added.get(index, piece.piece)) for index, piece in enumerate(model.pieces)]
     backend = _backend(model, pieces)
     for index, token in sorted(added.items()):
@@ -91,12 +96,13 @@ def _read_model(path: Path):
     return sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
 
 
-def _added_tokens(source: Path, config: dict) -> dict[int, AddedToken]:
-    """Id to special token, from added_tokens.json and, overriding it, tokenizer_config.json."""
-    legacy = _read_json(source / "added_tokens.json")
-    tokens = {index: {"content": content} for content, index in legacy.items()}
-    tokens |= {int(index): entry for index, entry in config.get("added_tokens_decoder", {}).items()}
-    return {index: AddedToken(entry["content"], special=True, normalized=False) for index, entry in tokens.items()}
+def _added_tokens(source: Path) -> dict[int, AddedToken]:
+    """Id to token, from added_tokens.json, tokenizer.json and tokenizer_config.json; the last one found counts."""
+    tokens = {index: content for content, index in _read_json(source / "added_tokens.json").items()}
+    tokens |= {entry["id"]: entry["content"] for entry in _read_json(source / "tokenizer.json").get("added_tokens", [])}
+    stored = _read_json(source / "tokenizer_config.json").get("added_tokens_decoder", {})
+    tokens |= {int(index): entry["content"] for index, entry in stored.items()}
+    return {index: AddedToken(content, special=True, normalized=False) for index, content in tokens.items()}
 
 
 def _content(token: str | dict) -> str:

@@ -19,7 +19,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_patches: int = 12
     """Train a tokenizer of Qwen2's kind (its pre-tokenizer, byte fallback, NFC) with HEIE's special tokens.
 
     The fixed texts of the chain of thought and the instructions are learnt along with `texts`, so that a section
-    border starts with whole words ("So", "Based"): its first two tokens end a section while decoding.
+    border starts with whole words ("So", "Based"): its first three tokens end a section while decoding.
 
     Args:
         texts: free sections or whole explanations, as many as are at hand.

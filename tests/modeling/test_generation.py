@@ -6,7 +6,7 @@ import torch
 from heie_hf.modeling.generation_heie import ChainOfThoughtRow, fit_budgets
 
 
-def run_row(emitted, literals=((1, 2), (3, 4, 5), (3, 6), (7, 8, 9)), budgets=(4, 4, 4)):
+def run_row(emitted, literals=((1, 2), (3, 4, 5, 10), (3, 6), (7, 8, 9)), budgets=(4, 4, 4)):
     """Feed `emitted` free tokens wherever the grammar forces nothing; return the whole answer."""
     row, free, answer = ChainOfThoughtRow([list(x) for x in literals], list(budgets)), list(emitted), []
     while not row.done:
@@ -16,13 +16,18 @@ def run_row(emitted, literals=((1, 2), (3, 4, 5), (3, 6), (7, 8, 9)), budgets=(4
 
 
 def test_a_section_ends_when_the_next_literal_begins():
-    answer, left = run_row([20, 3, 4, 21, 22, 3, 6, 23, 7, 8])
-    assert answer == [1, 2, 20, 3, 4, 5, 21, 22, 3, 6, 23, 7, 8, 9] and not left
+    answer, left = run_row([20, 3, 4, 5, 21, 22, 3, 6, 23, 7, 8, 9])
+    assert answer == [1, 2, 20, 3, 4, 5, 10, 21, 22, 3, 6, 23, 7, 8, 9] and not left
+
+
+def test_two_tokens_of_the_next_literal_do_not_end_a_section():
+    answer, _ = run_row([3, 4, 20, 21, 3, 6, 7, 8, 9])
+    assert answer == [1, 2, 3, 4, 20, 21, 3, 4, 5, 10, 3, 6, 7, 8, 9]
 
 
 def test_a_section_ends_with_its_budget():
     answer, _ = run_row([20] * 12)
-    assert answer == [1, 2, *[20] * 4, 3, 4, 5, *[20] * 4, 3, 6, *[20] * 4, 7, 8, 9]
+    assert answer == [1, 2, *[20] * 4, 3, 4, 5, 10, *[20] * 4, 3, 6, *[20] * 4, 7, 8, 9]
 
 
 def test_budgets_shrink_in_proportion():

@@ -1,7 +1,7 @@
 """Drawn scenes with planted defects: pictures, pixel-exact masks, heatmaps, scores and texts, from a seed.
 
-    scene = draw_scene(seed=0, index=0)
-    rows = load(num_images=100, seed=0)
+scene = draw_scene(seed=0, index=0)
+rows = load(num_images=100, seed=0)
 """
 
 from .export import load, synthesize

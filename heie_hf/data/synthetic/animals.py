@@ -77,7 +77,9 @@ def _ears(pen: Pen, build: Build, color: Color) -> None:
             ear = [complex(side * 0.9, -0.45), complex(side * 0.25, -0.9), complex(side * 0.85, -1.5)]
             pen.polygon(ear, darker(color, 0.2), "animal head")
         elif build.ears == "hanging":
-            pen.limb(complex(side * 0.85, -0.6), complex(side * 1.15, 0.35), 0.2, 0.28, darker(color, 0.35), "animal head")
+            pen.limb(
+                complex(side * 0.85, -0.6), complex(side * 1.15, 0.35), 0.2, 0.28, darker(color, 0.35), "animal head"
+            )
         else:
             pen.ellipse(complex(side * 1.1, -0.4), 0.38, 0.2, darker(color, 0.2), "animal head", rim=True)
         if build.ears == "horns":
@@ -93,7 +95,9 @@ def _head(pen: Pen, rng, build: Build, color: Color, plan: frozenset) -> None:
     muzzle = lighter(color, 0.35)
     pen.ellipse(complex(0, 0.5 * long), 0.48, 0.36, muzzle, "animal head")
     pen.ellipse(complex(0, 0.36 * long), 0.17, 0.12, (35, 25, 28), "animal head")
-    pen.stroke([complex(-0.2, 0.66 * long), complex(0, 0.6 * long), complex(0.2, 0.66 * long)], 0.04, (60, 35, 35), "mouth")
+    pen.stroke(
+        [complex(-0.2, 0.66 * long), complex(0, 0.6 * long), complex(0.2, 0.66 * long)], 0.04, (60, 35, 35), "mouth"
+    )
 
 
 def draw_animal(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
@@ -104,13 +108,23 @@ def draw_animal(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     _legs(pen, rng, build, color, plan)
     neck = center + build.head
     thick = build.trunk * 0.7
-    pen.limb(complex(-build.half_length * 0.8, center.imag - 0.02), neck, thick, thick * 0.75, color, "animal body", rim=True)
+    pen.limb(
+        complex(-build.half_length * 0.8, center.imag - 0.02),
+        neck,
+        thick,
+        thick * 0.75,
+        color,
+        "animal body",
+        rim=True,
+    )
     end = build.half_length
     pen.limb(center - end, center + end, build.trunk, build.trunk * 0.95, color, "animal body", rim=True)
     pen.limb(center - end * 0.8 - 0.05j, center + end * 0.8 - 0.05j, 0.07, 0.06, lighter(color, 0.1), "animal body")
     if chance(rng, 0.35):
         for spot in (-0.2, 0.02, 0.22):
-            pen.ellipse(center + complex(spot, rng.uniform(-0.06, 0.04)), 0.07, 0.05, darker(color, 0.35), "animal body")
+            pen.ellipse(
+                center + complex(spot, rng.uniform(-0.06, 0.04)), 0.07, 0.05, darker(color, 0.35), "animal body"
+            )
     _head(pen.at(neck, rng.uniform(-8, 8), build.skull), rng, build, color, plan)
     anchors = [(neck, build.skull * 1.05, "face"), (center + end * 0.9 + 0.12j, build.trunk * 1.2, "body")]
     anchors = [(pen.to(at), radius * pen.length, what) for at, radius, what in anchors]

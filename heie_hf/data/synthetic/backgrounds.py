@@ -9,6 +9,11 @@ from .canvas import Color, darker, lighter, mix
 from .palette import chance, jitter, pick
 
 
+SKIES = ((120, 170, 225), (150, 190, 225), (235, 180, 140), (185, 195, 205), (110, 120, 165))
+WALLS = ((225, 215, 195), (190, 205, 215), (205, 190, 200), (185, 200, 175), (170, 150, 140), (120, 130, 150))
+FLOORS = ((165, 125, 90), (120, 90, 70), (180, 175, 170), (140, 145, 155), (150, 90, 80))
+
+
 @dataclass
 class Place:
     phrase: str  # "in a green park"
@@ -45,8 +50,8 @@ def _trees(draw, rng, width, horizon, color):
         leaf = jitter(rng, darker(color, 0.25), 12)
         draw.rectangle([x - size * 0.06, horizon - size * 0.7, x + size * 0.06, horizon], fill=(95, 70, 50))
         if chance(rng, 0.5):
-            draw.polygon([(x - size * 0.4, horizon - size * 0.3), (x, horizon - size * 1.6), (x + size * 0.4, horizon - size * 0.3)],
-                         fill=leaf)  # fmt: skip
+            foot = horizon - size * 0.3
+            draw.polygon([(x - size * 0.4, foot), (x, horizon - size * 1.6), (x + size * 0.4, foot)], fill=leaf)
         else:
             draw.ellipse([x - size * 0.45, horizon - size * 1.4, x + size * 0.45, horizon - size * 0.4], fill=leaf)
 
@@ -71,6 +76,22 @@ def _sea(draw, rng, width, horizon, color):
         draw.line([x - r, y, x + r, y], fill=(130, 180, 205))
 
 
+def _trunks(draw, rng, width, horizon, color):
+    draw.rectangle([0, 0, width, horizon], fill=(40, 62, 48))
+    for _ in range(int(rng.integers(8, 16))):
+        x, half = rng.uniform(0, width), rng.uniform(0.008, 0.03) * width
+        draw.rectangle([x - half, 0, x + half, horizon], fill=jitter(rng, (84, 66, 52), 14))
+
+
+def _space(draw, rng, width, horizon, color):
+    draw.rectangle([0, 0, width, horizon], fill=(14, 14, 26))
+    for x, y in rng.random((50, 2)):
+        draw.point([x * width, y * horizon], fill=(225, 225, 215))
+    for _ in range(4):
+        x, r = rng.uniform(0, width), rng.uniform(0.04, 0.1) * width
+        draw.ellipse([x - r, horizon - r * 0.3, x + r, horizon + r * 0.3], fill=darker(color, 0.15))
+
+
 #: phrase, ground colour, what stands on the horizon
 OUTDOORS = (
     ("in a green park", (110, 160, 80), _trees),
@@ -80,6 +101,7 @@ OUTDOORS = (
     ("in a desert", (220, 180, 120), _hills),
     ("in the snow", (232, 238, 245), _trees),
 )
+UNSEEN_OUTDOORS = (("in a dark forest", (88, 98, 70), _trunks), ("on the moon", (165, 165, 162), _space))
 
 
 def _speckle(draw, rng, width, height, horizon, color):
@@ -91,14 +113,21 @@ def _speckle(draw, rng, width, height, horizon, color):
         draw.line([x - r, y, x + r, y], fill=lighter(color, shade) if shade > 0 else darker(color, -shade))
 
 
-def outdoors(rng: np.random.Generator, size: tuple[int, int], horizon: float) -> tuple[Image.Image, Place]:
+def _two_planes(size: tuple[int, int], horizon: float, back: tuple[Color, Color], ground: tuple[Color, Color]):
+    """Sky or wall above the horizon, ground below; each from its upper to its lower colour."""
     width, height = size
-    phrase, ground, skyline = pick(rng, OUTDOORS)
-    ground = jitter(rng, ground, 16)
-    sky = jitter(rng, pick(rng, ((120, 170, 225), (150, 190, 225), (235, 180, 140), (185, 195, 205), (110, 120, 165))), 14)
-    image = _gradient(size, sky, lighter(sky, 0.45))
-    image.paste(_gradient((width, max(1, height - round(horizon))), lighter(ground, 0.12), darker(ground, 0.12)), (0, round(horizon)))
-    draw = ImageDraw.Draw(image)
+    image = _gradient(size, *back)
+    image.paste(_gradient((width, max(1, height - round(horizon))), *ground), (0, round(horizon)))
+    return image, ImageDraw.Draw(image)
+
+
+def outdoors(rng: np.random.Generator, size: tuple[int, int], horizon: float, scenery) -> tuple[Image.Image, Place]:
+    """`horizon`: its y in pixels; `scenery`: an entry of OUTDOORS."""
+    width, height = size
+    phrase, ground, skyline = scenery
+    ground, sky = jitter(rng, ground, 16), jitter(rng, pick(rng, SKIES), 14)
+    planes = (sky, lighter(sky, 0.45)), (lighter(ground, 0.12), darker(ground, 0.12))
+    image, draw = _two_planes(size, horizon, *planes)
     _sky(draw, rng, width, horizon)
     skyline(draw, rng, width, horizon, ground if skyline is not _trees else (90, 140, 80))
     _speckle(draw, rng, width, height, horizon, ground)
@@ -138,6 +167,18 @@ def _plain(draw, rng, width, top, low, color, unit):
     pass
 
 
+def _checks(draw, rng, width, top, low, color, unit):
+    for row, y in enumerate(np.arange(low, top - unit, -unit)):
+        for x in np.arange(unit * (row % 2), width, 2 * unit):
+            draw.rectangle([x, y - unit, x + unit, y], fill=color)
+
+
+def _waves(draw, rng, width, top, low, color, unit):
+    xs = np.linspace(0, width, 40)
+    for y in np.arange(low - unit / 2, top, -unit):
+        draw.line(list(zip(xs, y + unit * 0.3 * np.sin(xs / unit * 2))), fill=color, width=2)
+
+
 INDOORS = (
     ("in a room with a striped wall", _stripes),
     ("in a room with a tiled wall", _grid),
@@ -146,13 +187,14 @@ INDOORS = (
     ("in a plain room", _plain),
     ("in a plain room", _plain),
 )
+UNSEEN_INDOORS = (("in a room with a checked wall", _checks), ("in a room with a wavy wall", _waves))
 
 
 def _floor(draw, rng, width, height, horizon, color):
     if chance(rng, 0.5):  # planks that run towards the viewer
         middle = rng.uniform(0.3, 0.7) * width
-        for k in np.arange(-1.6, 2.6, 0.18):
-            draw.line([middle + (k - 0.5) * width * 0.6, horizon, middle + (k - 0.5) * width * 1.5, height], fill=color)
+        for k in np.arange(-2.1, 2.1, 0.18):
+            draw.line([middle + k * width * 0.6, horizon, middle + k * width * 1.5, height], fill=color)
         return
     y, step = horizon, 2.0
     while y < height:
@@ -160,14 +202,13 @@ def _floor(draw, rng, width, height, horizon, color):
         y, step = y + step, step * 1.5
 
 
-def indoors(rng: np.random.Generator, size: tuple[int, int], horizon: float) -> tuple[Image.Image, Place]:
+def indoors(rng: np.random.Generator, size: tuple[int, int], horizon: float, scenery) -> tuple[Image.Image, Place]:
+    """`horizon`: the y in pixels where the floor begins; `scenery`: an entry of INDOORS."""
     width, height = size
-    phrase, pattern = pick(rng, INDOORS)
-    wall = jitter(rng, pick(rng, ((225, 215, 195), (190, 205, 215), (205, 190, 200), (185, 200, 175), (170, 150, 140), (120, 130, 150))))
-    floor = jitter(rng, pick(rng, ((165, 125, 90), (120, 90, 70), (180, 175, 170), (140, 145, 155), (150, 90, 80))))
-    image = _gradient(size, lighter(wall, 0.15), darker(wall, 0.1))
-    image.paste(_gradient((width, max(1, height - round(horizon))), darker(floor, 0.12), lighter(floor, 0.1)), (0, round(horizon)))
-    draw = ImageDraw.Draw(image)
+    phrase, pattern = scenery
+    wall, floor = jitter(rng, pick(rng, WALLS)), jitter(rng, pick(rng, FLOORS))
+    planes = (lighter(wall, 0.15), darker(wall, 0.1)), (darker(floor, 0.12), lighter(floor, 0.1))
+    image, draw = _two_planes(size, horizon, *planes)
     unit = rng.uniform(0.06, 0.12) * max(size)
     pattern(draw, rng, width, 0, horizon, darker(wall, 0.12) if chance(rng, 0.6) else lighter(wall, 0.3), unit)
     _floor(draw, rng, width, height, horizon, darker(floor, 0.18))

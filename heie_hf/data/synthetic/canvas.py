@@ -30,14 +30,14 @@ def lighter(color: Color, share: float = 0.3) -> Color:
 class Layer:
     """One object's sheet, `width` x `height` picture pixels, drawn OVERSAMPLING times larger.
 
-    `color` is RGBA; `label` holds (part index, defect index, 0) per pixel.
+    `color` is RGB, black where nothing was painted; `label` holds (part index, defect index, 0) per pixel.
     """
 
     def __init__(self, width: int, height: int, outline: float = 0.0):
         self.size = (width, height)
         self.outline = outline  # thickness in picture pixels of a dark rim around shapes; 0 = none
         large = (width * OVERSAMPLING, height * OVERSAMPLING)
-        self.color = Image.new("RGBA", large)
+        self.color = Image.new("RGB", large)
         self.label = Image.new("RGB", large)
         self.ink = ImageDraw.Draw(self.color)
         self.mark = ImageDraw.Draw(self.label)
@@ -53,11 +53,30 @@ class Layer:
         yield
         self.defect, self.visible = before
 
+    def flatten(self) -> tuple[Image.Image, Image.Image, Image.Image]:
+        """At the picture's scale: colour (RGB, premultiplied with coverage), coverage (L) and label."""
+        covered = self.label.getchannel(0).point([0] + [255] * 255)
+        label = self.label.resize(self.size, Image.NEAREST)
+        return self.color.reduce(OVERSAMPLING), covered.reduce(OVERSAMPLING), label
+
     def paint(self, shape: str, points: list, color: Color, part: str) -> None:
         """`shape`: a method of ImageDraw ("polygon" or "ellipse"); `points` in oversampled pixels."""
         if self.visible:
-            getattr(self.ink, shape)(points, fill=color + (255,))
-        getattr(self.mark, shape)(points, fill=(_PART[part] if self.visible else 0, self.defect, 0))
+            getattr(self.ink, shape)(points, fill=color)
+            getattr(self.mark, shape)(points, fill=(_PART[part], self.defect, 0))
+        else:
+            self._mark_missing(shape, points)
+
+    def _mark_missing(self, shape: str, points: list) -> None:
+        """Where a part should be: a defect on top of whatever is painted there."""
+        spot = Image.new("L", self.label.size)
+        getattr(ImageDraw.Draw(spot), shape)(points, fill=255)
+        box = spot.getbbox()
+        if box is None:  # outside the layer
+            return
+        part, defect, rest = self.label.crop(box).split()
+        defect.paste(self.defect, (0, 0), spot.crop(box))
+        self.label.paste(Image.merge("RGB", (part, defect, rest)), box)
 
 
 class Pen:

@@ -23,7 +23,7 @@ def _wheel(pen: Pen, x: float, radius: float, rim: Color, kind: str | None) -> N
     arch = [complex(x, -0.18) + cmath.rect(radius * 1.16, math.radians(-15 * step)) for step in range(13)]
     arch = [complex(point.real, min(point.imag, -0.18)) for point in arch]
     pen.polygon(arch, (42, 42, 48), "car body")  # there with or without its wheel
-    with pen.planting(kind, visible=kind is None):
+    with pen.planting(kind, visible=kind != "missing wheel"):
         pen.ellipse(complex(x, -radius), radius, radius, (28, 28, 30), "wheel")
         pen.ellipse(complex(x, -radius), radius * 0.6, radius * 0.6, rim, "wheel")
         for spoke in (1, 1j, 0.7 + 0.7j, 0.7 - 0.7j):
@@ -66,6 +66,8 @@ def draw_car(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     lost = pick(rng, axles) if "missing wheel" in plan else None
     for axle in axles:
         _wheel(pen, axle, radius, rim, "missing wheel" if axle == lost else None)
+    if "extra wheel" in plan:
+        _wheel(pen, x + rng.uniform(-0.1, 0.1), radius, rim, "extra wheel")
     anchors = [(complex(axles[0] if chance(rng, 0.5) else axles[1], -0.3), 0.34, "wheel")]
     anchors.append(((cabin[1] + cabin[2]) / 2 + 0.25j, 0.36, "window"))
     anchors = [(pen.to(at), size * pen.length, what) for at, size, what in anchors]

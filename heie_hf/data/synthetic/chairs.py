@@ -47,11 +47,14 @@ def _back(pen: Pen, rng, left: complex, right: complex, radius: float, color: Co
             pen.limb(complex(x, left.imag), complex(x, posts[2].imag), radius * 0.6, radius * 0.6, color, "chair back")
     elif style == "slats":
         for share in (0.4, 0.65, 0.9):
-            pen.limb(left - 1j * top * share, right - 1j * top * share, radius, radius, lighter(color, 0.1), "chair back")
+            pen.limb(
+                left - 1j * top * share, right - 1j * top * share, radius, radius, lighter(color, 0.1), "chair back"
+            )
     pen.limb(posts[3], posts[2], radius * 1.3, radius * 1.3, color, "chair back", rim=True)
 
 
 def draw_chair(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
+    pen = pen.at(-0.05)  # the back of the seat leans to +x
     name, color = named(rng, CLOTHES)
     wood = chance(rng, 0.4)
     if wood:

@@ -63,6 +63,9 @@ def draw_clock(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
         with pen.planting(kind):
             _hand(inner, degrees, length, radius, ink)
     inner.ellipse(0, shape * 1.6, shape * 1.6, ink, "clock hand")
-    anchors = [(face.to(0.35 + 0.35j), 0.55 * face.length, "face"), (face.to(-0.35 - 0.3j), 0.55 * face.length, "face")]
+    anchors = [
+        (face.to(0.35 + 0.35j), 0.55 * face.length, "face"),
+        (face.to(-0.35 - 0.3j), 0.55 * face.length, "face"),
+    ]
     kind = "square" if square else "round"
     return Thing("clock", f"a {kind} {name} clock", f"a {name} clock", anchors)

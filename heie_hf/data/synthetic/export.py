@@ -28,8 +28,8 @@ INSTRUCTIONS = (
 )
 
 
-def scene_id(seed: int, index: int) -> str:
-    return f"synthetic-v{VERSION}-{seed}-{index:06d}"
+def scene_id(seed: int, index: int, unseen: bool = False) -> str:
+    return f"synthetic-v{VERSION}{'-unseen' if unseen else ''}-{seed}-{index:06d}"
 
 
 def _png(image: Image.Image) -> bytes:
@@ -59,13 +59,14 @@ def to_row(scene: Scene, identity: str) -> dict:
     return row
 
 
-def load(num_images: int, seed: int) -> Dataset:
+def load(num_images: int, seed: int, unseen: bool = False) -> Dataset:
     """The first `num_images` scenes of a seed in the schema FEATURES, held in memory (about 0.2 MB per image).
 
-    Image i of a seed has the same bytes whatever `num_images` is. Raises ValueError when `num_images` < 1 or `seed` < 0.
+    Image i of a seed has the same bytes whatever `num_images` is. `unseen`: see `draw_scene`.
+    Raises ValueError when `num_images` < 1 or `seed` < 0.
     """
     _check(num_images, seed)
-    rows = [to_row(draw_scene(seed, index), scene_id(seed, index)) for index in range(num_images)]
+    rows = [to_row(draw_scene(seed, k, unseen), scene_id(seed, k, unseen)) for k in range(num_images)]
     return Dataset.from_list(rows, features=FEATURES)
 
 
@@ -92,12 +93,12 @@ def _lines(records: list[dict]) -> bytes:
     return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
-def synthesize(num_images: int, seed: int, output_dir: str | Path) -> Path:
+def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool = False) -> Path:
     """Write the first `num_images` scenes of a seed as files; returns the path of annotations.jsonl.
 
     Writes images/<id>.png, artifact_map/<id>.png (L, 0..255), defects.jsonl (id and planted defects: kind, part, noun,
     where, box in pixels, severity) and, last, annotations.jsonl (the rows of Expl-AIGI-Eval). Run again after an
-    interruption: pictures that are there are kept.
+    interruption: pictures that are there are kept. `unseen`: see `draw_scene`.
 
     Raises:
         ValueError: `num_images` < 1 or `seed` < 0.
@@ -111,7 +112,7 @@ def synthesize(num_images: int, seed: int, output_dir: str | Path) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
     annotations, planted = [], []
     for index in tqdm(range(num_images), desc="synthesize", unit="image", disable=None):
-        scene, identity = draw_scene(seed, index), scene_id(seed, index)
+        scene, identity = draw_scene(seed, index, unseen), scene_id(seed, index, unseen)
         for path, encode in (
             (folder / "images" / f"{identity}.png", lambda: _png(scene.image)),
             (folder / "artifact_map" / f"{identity}.png", lambda: _heatmap_png(scene)),

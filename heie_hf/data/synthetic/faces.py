@@ -45,14 +45,14 @@ def draw_eyes(pen: Pen, rng: np.random.Generator, plan: frozenset, iris: Color, 
     slip = pick(rng, (-1, 1)) * rng.uniform(0.34, 0.44)
     for side in (-1, 1):
         center = complex(side * gap, height)
-        astray = "misaligned eyes" in plan and side == fallen
-        if astray:
+        wrong = next((kind for kind in ("misaligned eyes", "missing eye") if kind in plan and side == fallen), None)
+        if wrong == "misaligned eyes":
             center += complex(side * rng.uniform(-0.05, 0.08), slip)
-        with pen.planting("misaligned eyes" if astray else None):
+        with pen.planting(wrong, visible=wrong != "missing eye"):
             draw_eye(pen.at(center, scale=size), iris, gaze, openness, darker(skin, 0.6))
             if brow is not None:
-                inner, outer = center - complex(side * size, size * 1.6), center + complex(side * size * 1.1, -size * 1.5)
-                pen.limb(inner, outer, 0.05, 0.035, brow, "hair")
+                inner = center - complex(side * size, size * 1.6)
+                pen.limb(inner, inner + side * size * 2.1 + 0.02j, 0.05, 0.035, brow, "hair")
     if "extra eye" in plan:
         place = pick(rng, (complex(0, height - 0.5), complex(0.5 * fallen, height + 0.5), complex(0, height + 0.02)))
         with pen.planting("extra eye"):
@@ -87,7 +87,9 @@ def draw_hair_front(pen: Pen, rng: np.random.Generator, look: Look) -> None:
     if look.hair_style == "bald":
         return
     part, low = rng.uniform(-0.5, 0.5), rng.uniform(-0.72, -0.58)
-    dome = [complex(x, -0.32 - 1.04 * (1 - x * x / 1.1) ** 0.5) for x in (-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1)]
+    dome = [
+        complex(x, -0.32 - 1.04 * (1 - x * x / 1.1) ** 0.5) for x in (-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1)
+    ]
     if look.hair_style == "cap":
         pen.polygon([complex(-1.04, low)] + dome + [complex(1.04, low)], look.iris, "hair")
         pen.limb(complex(-1.0, low), complex(1.15, low), 0.09, 0.07, darker(look.iris), "hair")

@@ -46,7 +46,9 @@ def draw_hand(pen: Pen, rng: np.random.Generator, skin: Color, plan: frozenset) 
         with pen.planting(kind):
             _finger(pen, thumb_base, degrees + lean, 0.36, plump * 1.15, skin)
     for degrees, length, kind in fingers:
-        base = complex(0.235 * math.sin(math.radians(degrees * 1.7)), -0.36 - 0.08 * math.cos(math.radians(degrees * 1.7)))
+        base = complex(
+            0.235 * math.sin(math.radians(degrees * 1.7)), -0.36 - 0.08 * math.cos(math.radians(degrees * 1.7))
+        )
         with pen.planting(kind, visible=kind != "missing finger"):
             _finger(pen, base, degrees + lean, length * rng.uniform(0.95, 1.05), plump, skin)
     for grow, color in ((edge, darker(skin, 0.5)), (0.0, skin)):

@@ -37,12 +37,12 @@ def bounding_box(mask: np.ndarray) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def heatmap(masks: list[np.ndarray], severities: list[float]) -> np.ndarray:
-    """(H, W) float32 in [0, 1]: the strongest of the defects at each pixel, exactly 0 away from all.
+def heatmap(size: tuple[int, int], masks: list[np.ndarray], severities: list[float]) -> np.ndarray:
+    """`size` (W, H) -> (H, W) float32 in [0, 1]: the strongest of the defects at each pixel, exactly 0 away from all.
 
     A mask (H, W, bool) is Gaussian-blurred, raised to a peak of 1 and weighted with min(1, 0.4 + severity).
     """
-    height, width = masks[0].shape if masks else (0, 0)
+    width, height = size
     total = np.zeros((height, width), np.float32)
     sigma = SOFTNESS * (height * width) ** 0.5
     margin = int(4 * sigma) + 2

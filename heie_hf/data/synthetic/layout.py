@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SIDE = (112, 672)
+TILE = 112
 GRIDS = [(c, r) for c in range(1, 7) for r in range(1, 7) if 2 <= c * r <= 6]
 
 
@@ -14,14 +14,14 @@ class Slot:
     y: int
     width: int
     height: int
-    foot: float = 0.0  # y of the ground under the object
+    lowest: bool  # in the last row
 
 
-def random_size(rng: np.random.Generator) -> tuple[int, int]:
-    """Width and height in pixels: both within SIDE, width / height within 1/3 .. 3; squares are most frequent."""
-    ratio = float(np.exp(rng.triangular(0.0, 0.15, 1.0) * np.log(3.0)))
-    short = np.exp(rng.uniform(np.log(SIDE[0]), np.log(SIDE[1] / ratio)))
-    sides = round(short), min(SIDE[1], int(short * ratio))
+def random_size(rng: np.random.Generator, least: int, most: int) -> tuple[int, int]:
+    """Width and height, both within `least` .. `most` pixels, width / height within 1/3 .. 3, near-squares most often."""
+    ratio = float(np.exp(rng.triangular(0.0, 0.15, 1.0) * np.log(min(3.0, most / least))))
+    short = np.exp(rng.uniform(np.log(least), np.log(most / ratio)))
+    sides = round(short), min(most, int(short * ratio))
     return sides if rng.random() < 0.45 else sides[::-1]
 
 
@@ -31,8 +31,8 @@ def sight(size: tuple[int, int]) -> float:
     The viewer sees 2 to 6 tiles of 112 x 112, in the grid whose shape is nearest to the picture's.
     """
     width, height = size
-    columns, rows = min(GRIDS, key=lambda g: (round(abs(width / height - g[0] / g[1]), 6), -g[0] * g[1] * (width * height > 60000)))
-    return min(1.0, 112 * columns / width, 112 * rows / height)
+    columns, rows = min(GRIDS, key=lambda grid: abs(width / height - grid[0] / grid[1]))
+    return min(1.0, TILE * columns / width, TILE * rows / height)
 
 
 def random_layout(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list[Slot], int]:
@@ -47,9 +47,9 @@ def random_layout(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list
         counts = [(1, 1), (1, 1), (2, 1), (2, 1), (1, 2)] + [(2, 2)] * (min(size) >= 220)
     columns, rows = counts[int(rng.integers(len(counts)))]
     xs, ys = _cuts(rng, columns, width), _cuts(rng, rows, height)
-    slots = [Slot(x0, y0, x1 - x0, y1 - y0) for y0, y1 in zip(ys, ys[1:]) for x0, x1 in zip(xs, xs[1:])]
+    slots = [Slot(x0, y0, x1 - x0, y1 - y0, y1 == height) for y0, y1 in zip(ys, ys[1:]) for x0, x1 in zip(xs, xs[1:])]
     for slot in slots:
-        slot.height -= round(slot.height * rng.uniform(0.02, 0.08))
+        slot.height -= round(slot.height * rng.uniform(0.06, 0.16))
     return slots, rows
 
 

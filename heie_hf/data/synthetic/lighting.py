@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from .canvas import Color, Layer
 from .palette import chance, pick
 
 
@@ -20,11 +19,11 @@ class Light:
 
 def random_light(rng: np.random.Generator) -> Light:
     sharp = chance(rng, 0.75)
-    return Light(pick(rng, (-1, 1)), sharp, rng.uniform(0.45, 0.8), rng.uniform(-0.22, -0.1), rng.uniform(0.35, 0.55))
+    return Light(pick(rng, (-1, 1)), sharp, rng.uniform(0.55, 0.9), rng.uniform(0.12, 0.22), rng.uniform(0.35, 0.55))
 
 
-def draw_lamp(picture: Image.Image, light: Light, indoor: bool, rng: np.random.Generator) -> tuple[list, Color]:
-    """Paint the sun or a lamp into the light's upper corner, with a glow. Returns its box."""
+def draw_lamp(picture: Image.Image, light: Light, indoor: bool, rng: np.random.Generator) -> list[float]:
+    """Paint the sun or a lamp into the light's upper corner, with a glow. Returns its box, x0, y0, x1, y1."""
     width, height = picture.size
     short = min(width, height)
     r = short * rng.uniform(0.055, 0.075)
@@ -34,38 +33,46 @@ def draw_lamp(picture: Image.Image, light: Light, indoor: bool, rng: np.random.G
     glow = ImageChops.invert(glow).point([max(0, v - 75) for v in range(256)])
     picture.paste((255, 250, 215), (round(x - short * 0.45), round(y - short * 0.45)), glow)
     draw = ImageDraw.Draw(picture)
-    box = [x - r, y - r, x + r, y + r]
+
+    def around(radius: float) -> list[float]:
+        return [x - radius, y - radius, x + radius, y + radius]
+
     if indoor:
         draw.line([x, 0, x, y], fill=(60, 55, 55), width=max(1, round(r * 0.15)))
-        draw.pieslice([x - r * 1.3, y - r * 1.3, x + r * 1.3, y + r * 1.3], 180, 360, fill=(90, 75, 70))
-        draw.ellipse([x - r * 0.8, y - r * 0.8, x + r * 0.8, y + r * 0.8], fill=(255, 246, 190))
+        draw.pieslice(around(r * 1.3), 180, 360, fill=(90, 75, 70))
+        draw.ellipse(around(r * 0.8), fill=(255, 246, 190))
     else:
-        draw.ellipse(box, fill=(255, 240, 150))
-    return box
+        draw.ellipse(around(r), fill=(255, 240, 150))
+    return around(r)
 
 
-def shade(layer: Image.Image, light: Light) -> Image.Image:
-    """An RGBA object, brighter on the light's side."""
-    width, height = layer.size
-    dark = 0.5 if light.sharp else 0.85
-    ramp = np.linspace(1.0, dark, width) if light.side < 0 else np.linspace(dark, 1.0, width)
-    levels = np.round(255 * ramp).astype(np.uint8)[None, :]
-    ramp = Image.fromarray(np.ascontiguousarray(levels)).resize((width, height), Image.NEAREST)
-    full = Image.new("L", (width, height), 255)
-    return ImageChops.multiply(layer, Image.merge("RGBA", (ramp, ramp, ramp, full)))
+def shade(color: Image.Image, light: Light) -> Image.Image:
+    """An object's colours, brighter on the light's side."""
+    levels = np.linspace(255, 128 if light.sharp else 216, color.width)[:: -light.side]
+    ramp = Image.fromarray(np.round(levels).astype(np.uint8)[None]).resize(color.size, Image.NEAREST)
+    return ImageChops.multiply(color, Image.merge("RGB", (ramp, ramp, ramp)))
 
 
-def cast_shadow(alpha: Image.Image, at: tuple[int, int], foot: float, light: Light, size, side: int) -> Image.Image:
-    """The shadow (L, of the whole picture's size) of an object.
+def cast_shadow(coverage: Image.Image, corner: tuple[int, int], foot: float, light: Light, width: int, side: int):
+    """The shadow of an object on the ground: (L image as wide as the picture, y of its upper edge).
 
-    `alpha`: the object's coverage, its upper left corner at pixel `at`; `foot`: the ground's y in the picture;
-    `side`: where the light would be (-1 left, +1 right).
+    `coverage`: L, its upper left `corner` in the picture; `foot`: y of the ground under the object;
+    `side`: where the light would be, -1 left or +1 right.
     """
     lean, fall = -side * light.slope, light.fall
-    # A point h above the ground throws its shadow to (x + lean * h, foot - fall * h); PIL wants the inverse.
-    scale = -1.0 / fall
-    data = (1, -lean * scale, lean * scale * foot - at[0], 0, -scale, foot * (1 + scale) - at[1])
-    return alpha.transform(size, Image.AFFINE, data, resample=Image.BILINEAR)
+    top, depth = int(foot - 2), int(coverage.height * fall) + 6
+    # A point h above the ground throws its shadow to (x + lean * h, foot + fall * h); PIL asks for the inverse.
+    x0, y0 = corner
+    data = (1, -lean / fall, lean / fall * (foot - top) - x0, 0, -1 / fall, foot + (foot - top) / fall - y0)
+    return coverage.transform((width, depth), Image.AFFINE, data, resample=Image.BILINEAR), top
+
+
+def contact_shadow(coverage: Image.Image, corner: tuple[int, int], foot: float, width: int):
+    """What diffuse light leaves: a dark patch under the object. Same form as `cast_shadow`."""
+    flat = coverage.resize((coverage.width, max(2, coverage.height // 14)))
+    shadow = Image.new("L", (width, flat.height * 2))
+    shadow.paste(flat, (corner[0], flat.height // 2))
+    return shadow, round(foot - flat.height * 1.1)
 
 
 def finish(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -81,13 +88,7 @@ def finish(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     if amount:
         mode = pick(rng, ("L", "L", "RGB"))
         count = picture.width * picture.height * len(mode)
-        grain = Image.frombytes(mode, picture.size, rng.bytes(count)).point([v * 2 * amount // 255 for v in range(256)] * len(mode))
-        picture = ImageChops.add(picture, grain.convert("RGB"), 1, -amount)
+        grain = Image.frombytes(mode, picture.size, rng.bytes(count))
+        grain = grain.point([v * 2 * amount // 255 for v in range(256)] * len(mode)).convert("RGB")
+        picture = ImageChops.add(picture, grain, 1, -amount)
     return picture
-
-
-def flatten(layer: Layer) -> tuple[Image.Image, np.ndarray]:
-    """A layer at the picture's scale: antialiased RGBA, and its labels (height, width, 2: part, defect)."""
-    small = layer.color.reduce(2)
-    labels = np.asarray(layer.label)[::2, ::2, :2]
-    return small, labels

@@ -22,9 +22,8 @@ def melt(layer: Layer, center: complex, radius: float, rng: np.random.Generator)
     from_x = np.clip(np.rint(xs - radius * soft * sway), 0, width - 1).astype(int)
     from_y = np.clip(np.rint(ys - radius * soft * run), 0, height - 1).astype(int)
     color, label = np.asarray(layer.color), np.asarray(layer.label)
-    before = color[y0:y1, x0:x1, 3]
-    moved, parts = color[from_y, from_x], label[from_y, from_x].copy()
-    touched = (inside > 0.04) & ((before > 0) | (moved[..., 3] > 0))
+    moved, parts = color[from_y, from_x], label[from_y, from_x]
+    touched = (inside > 0.04) & ((label[y0:y1, x0:x1, 0] > 0) | (parts[..., 0] > 0))
     parts[..., 1] = np.where(touched, DEFECTS.index("melted patch"), parts[..., 1])
-    layer.color.paste(Image.fromarray(np.ascontiguousarray(moved)), (x0, y0))
+    layer.color.paste(Image.fromarray(moved), (x0, y0))
     layer.label.paste(Image.fromarray(parts), (x0, y0))

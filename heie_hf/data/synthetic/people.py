@@ -71,7 +71,9 @@ def draw_person(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     """Frame: between the feet, height of the person = 1."""
     look = random_look(rng)
     shirt_name, shirt = named(rng, CLOTHES)
-    _, cloth = named(rng, {k: v for k, v in CLOTHES.items() if k in ("blue", "black", "gray", "brown", "green", "purple")})
+    _, cloth = named(
+        rng, {k: v for k, v in CLOTHES.items() if k in ("blue", "black", "gray", "brown", "green", "purple")}
+    )
     shoe = jitter(rng, pick(rng, ((40, 35, 35), (120, 70, 40), (220, 220, 220), (170, 40, 40))))
     torn_leg = "detached limb" in plan and chance(rng, 0.5)
     torn_arm = pick(rng, (-1, 1)) if "detached limb" in plan and not torn_leg else 0

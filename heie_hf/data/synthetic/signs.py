@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from .canvas import Color, Pen, darker, lighter
 from .palette import CLOTHES, chance, named, pick
 from .thing import Thing
+from .vocabulary import PARTS
 
 WORDS = ("STOP", "OPEN", "CAFE", "EXIT", "TAXI", "PARK", "HOTEL", "ZOO", "BANK", "SALE", "FOOD", "BUS")
 _CELL = 96  # pixels of the letters' master drawings
@@ -22,10 +23,10 @@ def _letter(character: str, stroke: int) -> Image.Image:
     return sheet.crop(sheet.getbbox())
 
 
-def _garble(letter: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A letter that is none: turned, mirrored, cut and put together wrongly, or struck through."""
+def _garble(character: str, letter: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A letter that is none: turned, upside down with a wrong stroke, cut in two, or two in one."""
     w, h = letter.size
-    way = int(rng.integers(4))
+    way = int(rng.integers(1 if character in "HINOSXZ" else 0, 4))  # those remain letters when turned
     if way == 0:
         return letter.rotate(pick(rng, (60, 90, 120, 240, 270)), expand=True, resample=Image.BILINEAR)
     if way == 1:
@@ -50,7 +51,7 @@ def _write(pen: Pen, rng, word: str, box: tuple[complex, complex], ink: Color, g
     letters = [_letter(character, stroke) for character in word]
     if garbled:
         spared = int(rng.integers(len(word))) if len(word) > 3 else -1
-        letters = [letter if k == spared else _garble(letter, rng) for k, letter in enumerate(letters)]
+        letters = [letter if k == spared else _garble(word[k], letter, rng) for k, letter in enumerate(letters)]
     advance = sum(letter.width for letter in letters) + 14 * (len(letters) - 1)
     scale = min(width / advance, height / 80)
     x = start.real + (width - advance * scale) / 2
@@ -63,8 +64,8 @@ def _write(pen: Pen, rng, word: str, box: tuple[complex, complex], ink: Color, g
         at = (round(x), round(y))
         with pen.planting("garbled sign" if garbled else None):
             solid = mask.point(lambda v: 255 if v > 127 else 0)
-            pen.layer.color.paste(ink + (255,), at, mask)
-            pen.layer.label.paste((24, pen.layer.defect, 0), at, solid)
+            pen.layer.color.paste(ink, at, mask)
+            pen.layer.label.paste((PARTS.index("letter"), pen.layer.defect, 0), at, solid)
         x += (letter.width + 14) * scale
 
 
@@ -72,7 +73,7 @@ def draw_sign(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     name, color = named(rng, CLOTHES)
     word = pick(rng, WORDS)
     dark = sum(color) < 380
-    ink = jitter_ink(rng, dark)
+    ink = _ink(rng, dark)
     garbled = "garbled sign" in plan
     pen = Pen(pen.layer, pen.origin, pen.unit)  # words are never mirrored
     half, top, bottom = rng.uniform(0.76, 0.84), -0.98, rng.uniform(-0.3, -0.2)
@@ -82,7 +83,8 @@ def draw_sign(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     frame = lighter(color, 0.5) if dark else darker(color, 0.5)
     for grow, paint in ((0.03, frame), (0.0, color)):
         left, right, up, low = -half - grow, half + grow, top + 0.03 - grow, bottom - 0.03 + grow
-        pen.polygon([complex(left, up), complex(right, up), complex(right, low), complex(left, low)], paint, "sign board")
+        corners = [complex(left, up), complex(right, up), complex(right, low), complex(left, low)]
+        pen.polygon(corners, paint, "sign board")
     room = (complex(-half * 0.9, top + 0.14), complex(half * 0.9, bottom - 0.14))
     _write(pen, rng, word, room, ink, garbled)
     center, size = pen.to(complex(0, (top + bottom) / 2)), 0.42 * pen.length
@@ -92,5 +94,6 @@ def draw_sign(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     return Thing("sign", f"{article} {name} sign with a word", f"{article} {name} sign", anchors)
 
 
-def jitter_ink(rng: np.random.Generator, dark_board: bool) -> Color:
-    return pick(rng, ((250, 250, 245), (250, 235, 150))) if dark_board else pick(rng, ((25, 25, 30), (120, 25, 25), (25, 40, 110)))
+def _ink(rng: np.random.Generator, dark_board: bool) -> Color:
+    pale, deep = ((250, 250, 245), (250, 235, 150)), ((25, 25, 30), (110, 20, 20), (25, 40, 110))
+    return pick(rng, pale if dark_board else deep)

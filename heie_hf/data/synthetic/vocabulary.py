@@ -45,9 +45,14 @@ DEFECTS = (
     "missing wheel",
     "extra clock hand",
     "wrong shadow",
+    "missing eye",
+    "extra wheel",
 )
 
-#: Severity of a defect that takes up hardly any room; a large one is graver by up to SIZE_WEIGHT (see `labels.severity`).
+#: Kinds that only the unseen domain has (see `domains`).
+UNSEEN_DEFECTS = ("missing eye", "extra wheel")
+
+#: Severity of a defect that takes up hardly any room; a large one is graver by up to SIZE_WEIGHT (`labels.severity`).
 BASE_SEVERITY = {
     "extra finger": 0.24,
     "missing finger": 0.20,
@@ -61,12 +66,32 @@ BASE_SEVERITY = {
     "missing wheel": 0.34,
     "extra clock hand": 0.22,
     "wrong shadow": 0.16,
+    "missing eye": 0.34,
+    "extra wheel": 0.34,
 }
 SIZE_WEIGHT = 0.3
 
 #: Only one defect of a group on one object: two of them would blur each other's meaning.
 GROUPS = (
     {"extra finger", "missing finger"},
-    {"extra eye", "misaligned eyes"},
+    {"extra eye", "misaligned eyes", "missing eye"},
     {"extra leg", "missing leg", "detached limb"},
+    {"missing wheel", "extra wheel"},
 )
+
+#: The word for the part that a defect sits on, unless the object names another.
+USUAL_PART = {
+    "extra finger": "hand",
+    "missing finger": "hand",
+    "extra eye": "face",
+    "misaligned eyes": "eyes",
+    "garbled sign": "text",
+    "extra leg": "legs",
+    "missing leg": "legs",
+    "detached limb": "leg",
+    "missing wheel": "wheel",
+    "extra clock hand": "dial",
+    "wrong shadow": "shadow",
+    "missing eye": "face",
+    "extra wheel": "wheel",
+}

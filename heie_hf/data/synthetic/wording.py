@@ -7,7 +7,7 @@ import numpy as np
 from .labels import Defect
 from .palette import pick
 
-#: What is said of a defect. {part} is the part's word. Each sentence holds exactly one of its kind's CUES and none of another's.
+#: What is said of a defect; {part} is the part's word. Each holds one of its kind's CUES and none of another's.
 LINES = {
     "extra finger": ("one finger too many", "an extra finger", "six fingers instead of five"),
     "missing finger": ("a missing finger", "one finger is missing", "only four fingers"),
@@ -21,6 +21,8 @@ LINES = {
     "missing wheel": ("a missing wheel", "one wheel is missing", "no wheel where one should be"),
     "extra clock hand": ("three hands instead of two", "an extra clock hand", "one clock hand too many"),
     "wrong shadow": ("the shadow is on the wrong side", "the shadow falls towards the light", "a wrong shadow"),
+    "missing eye": ("a missing eye", "one eye is missing", "only one eye"),
+    "extra wheel": ("an extra wheel", "one wheel too many", "three wheels instead of two"),
 }
 
 #: A kind is mentioned where its pattern is found.
@@ -37,6 +39,8 @@ CUES = {
     "missing wheel": r"missing wheel|wheel is missing|no wheel",
     "extra clock hand": r"three hands|extra clock hand|clock hand too many",
     "wrong shadow": r"wrong side|towards the light|wrong shadow",
+    "missing eye": r"missing eye|eye is missing|only one eye",
+    "extra wheel": r"extra wheel|wheel too many|three wheels",
 }
 
 NO_REGIONS = "No obvious problematic regions found."
@@ -57,7 +61,7 @@ def _listing(phrases: list[str]) -> str:
 
 
 def describe(rng: np.random.Generator, phrases: list[str], place: str) -> str:
-    opening = pick(rng, ("", "", "a picture of ", "a drawing of ", "we see "))
+    opening = pick(rng, ("", "", "a picture of ", "a drawing of ", "we see ")) if len(phrases) < 3 else ""
     return _sentence(opening + _listing(phrases) + " " + place)
 
 

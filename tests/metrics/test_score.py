@@ -1,0 +1,106 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from heie_hf.metrics import krcc, logistic_fit, plcc, rmse, score_metrics, srcc
+from heie_hf.metrics.score import logistic_curve
+
+CORRELATIONS = {"plcc": plcc, "srcc": srcc, "krcc": krcc}
+
+
+def make_scores(decimals=None, n=200):
+    rng = np.random.default_rng(0)
+    target = rng.random(n)
+    prediction = 0.6 * target + 0.4 * rng.random(n)
+    return (prediction, target) if decimals is None else (prediction.round(decimals), target.round(decimals))
+
+
+@pytest.mark.parametrize("decimals", [None, 1])  # 1: full of ties
+def test_equal_to_scipy(decimals):
+    prediction, target = make_scores(decimals)
+    assert plcc(prediction, target) == pytest.approx(stats.pearsonr(prediction, target).statistic, abs=1e-12)
+    assert srcc(prediction, target) == pytest.approx(stats.spearmanr(prediction, target).statistic, abs=1e-12)
+    assert krcc(prediction, target) == pytest.approx(stats.kendalltau(prediction, target).statistic, abs=1e-12)
+    assert rmse(prediction, target) == pytest.approx(np.sqrt(np.mean((prediction - target) ** 2)), abs=1e-12)
+
+
+def test_by_hand():
+    assert plcc([1, 2, 3], [2, 4, 6]) == pytest.approx(1)
+    assert srcc([1, 2, 9], [3, 2, 1]) == pytest.approx(-1)
+    assert srcc([1, 1, 2], [1, 2, 3]) == pytest.approx(np.sqrt(3) / 2)  # ranks 1.5 1.5 3
+    assert krcc([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
+    assert rmse([0, 1], [1, 1]) == pytest.approx(np.sqrt(0.5))
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS.values())
+@pytest.mark.parametrize("pair", [([0.1] * 5, [1, 2, 3, 4, 5]), ([1, 2, 3, 4, 5], [0.1] * 5), ([1], [2])])
+def test_constant_input_is_nan_with_a_warning(metric, pair):
+    with pytest.warns(RuntimeWarning, match=f"{metric.__name__} is undefined: an input is constant"):
+        assert np.isnan(metric(*pair))
+
+
+@pytest.mark.parametrize("metric", [*CORRELATIONS.values(), rmse])
+def test_bad_input_is_refused(metric):
+    with pytest.raises(ValueError, match="prediction has 1 NaN"):
+        metric([np.nan, 1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="same shape"):
+        metric([1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="empty"):
+        metric([], [])
+
+
+def test_logistic_fit_recovers_a_curve_and_lifts_plcc():
+    prediction = np.linspace(0, 1, 60)
+    target = logistic_curve(prediction, 0.8, 12.0, 0.4, 0.1, 0.3)
+    assert logistic_fit(prediction, target) == pytest.approx(target, abs=1e-6)
+    assert plcc(prediction, target, logistic=True) == pytest.approx(1)
+    assert plcc(prediction, target) < 0.99
+    assert rmse(100 * prediction, target, logistic=True) == pytest.approx(0, abs=1e-5)  # any scale of prediction
+    assert logistic_curve(0.7, 0.8, 12.0, 0.4, 0.1, 0.3) == pytest.approx(
+        0.8 * (0.5 - 1 / (1 + np.exp(12.0 * (0.7 - 0.4)))) + 0.1 * 0.7 + 0.3
+    )
+
+
+def test_logistic_fit_is_never_worse_than_a_line():
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        prediction = rng.random(40)
+        target = 1 - prediction + 0.3 * rng.random(40)
+        assert plcc(prediction, target, logistic=True) >= abs(plcc(prediction, target)) - 1e-6
+
+
+def test_logistic_fit_needs_six_images():
+    with pytest.raises(ValueError, match="at least 6 images"):
+        logistic_fit([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+
+
+def test_score_metrics_leaves_out_unknown_scores():
+    prediction, target = make_scores()
+    target[::4] = np.nan
+    row = score_metrics(prediction, target)
+    known = ~np.isnan(target)
+    assert row["num_scores"] == 150
+    assert row["srcc"] == srcc(prediction[known], target[known])
+    with pytest.raises(ValueError, match="prediction has"):
+        score_metrics(np.full(4, np.nan), [1, 2, 3, 4])
+
+
+def test_only_the_fit_needs_scipy():
+    code = """
+import sys
+sys.modules["scipy"] = None
+import types
+sys.modules["heie_hf"] = package = types.ModuleType("heie_hf")
+package.__path__ = [sys.argv[1]]
+from heie_hf import metrics
+from heie_hf.metrics import bootstrap
+print(metrics.score_metrics([1, 2, 3], [1, 3, 2])["krcc"], metrics.auc_judd([1, 0], [1, 0]), "torch" in sys.modules)
+"""
+    import heie_hf
+
+    folder = heie_hf.__path__[0]
+    result = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["0.3333333333333333", "1.0", "False"]
