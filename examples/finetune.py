@@ -1,6 +1,6 @@
 """Fine-tune a HEIE model on rows of the common schema; here on drawn scenes, from the embedded model.
 
-    python examples/finetune.py --num-images 64 --epochs 1 --output-dir out
+python examples/finetune.py --num-images 64 --epochs 1 --output-dir out
 """
 
 import argparse

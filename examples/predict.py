@@ -1,6 +1,6 @@
 """Heatmap, score and explanation of image files with the pipeline.
 
-    python examples/predict.py examples/images/*.png
+python examples/predict.py examples/images/*.png
 """
 
 import sys

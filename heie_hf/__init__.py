@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelFor
 from transformers.pipelines import PIPELINE_REGISTRY  # noqa: E402
 
 from heie_hf.checkpoints import DEFAULT_CHECKPOINT  # noqa: E402
+from heie_hf.hub import push_to_hub  # noqa: E402
 from heie_hf.modeling import HEIEConfig, HEIEForImplausibility, HEIEGenerateOutput, HEIEOutput  # noqa: E402
 from heie_hf.pipeline_heie import ImplausibilityPipeline  # noqa: E402
 from heie_hf.processing import HEIEImageProcessor, HEIEProcessor  # noqa: E402
@@ -34,6 +35,10 @@ PIPELINE_REGISTRY.register_pipeline(
     default={"model": (str(DEFAULT_CHECKPOINT), "main")},
     type="multimodal",
 )
+
+# The travelling classes cannot know the files of their neighbours; the installed ones push them along.
+for _cls in (HEIEForImplausibility, HEIEProcessor, ImplausibilityPipeline):
+    _cls.push_to_hub = push_to_hub
 
 # Imported when first used: training and conversion need libraries that inference does not.
 _LAZY = {

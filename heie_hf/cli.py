@@ -3,10 +3,13 @@
 Exit status: 0, or 1 where an item failed (`heie: PATH: reason` on stderr, the rest goes on), 2 for a usage error.
 """
 
+import functools
 import json
+import os
 import sys
 import tempfile
 import warnings
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +31,20 @@ class Dtype(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class TextSource(StrEnum):
+    generated = "generated"
+    none = "none"
+    reference = "reference"
+
+
+class HeatmapSource(StrEnum):
+    predicted = "predicted"
+    reference = "reference"
+
+
+Fusion = StrEnum("Fusion", {name: name for name in ("uncertainty", "learned", "fixed", "local", "global")})
 
 
 class UsageMistake(typer.TyperException):
@@ -94,6 +111,23 @@ def load_pipeline(model: str | None, device: str | None, dtype: str) -> Any:
     return ImplausibilityPipeline(model=network, processor=processor, device=device, task="image-implausibility")
 
 
+def evaluated_model(model: str | None, device: str | None, dtype: str) -> Any:
+    """The `EvaluatedModel` of a model folder or Hub name, not loaded yet."""
+    from .checkpoints import default_checkpoint
+    from .evaluation import EvaluatedModel, fingerprint
+
+    def load() -> tuple[Any, Any]:
+        pipe = load_pipeline(model, device, dtype)
+        return pipe.model, pipe.processor
+
+    try:
+        weights = fingerprint(model or default_checkpoint())
+    except (OSError, ValueError) as error:
+        raise UsageMistake(f"cannot load model {model or '(embedded)'}: {one_line(error)}") from error
+    name = os.path.abspath(model) if model and Path(model).is_dir() else model or "(embedded)"
+    return EvaluatedModel(name, functools.cache(load), weights, dtype)
+
+
 @app.command()
 def predict(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE|FOLDER", help="Folders count with all below.")],
@@ -134,12 +168,94 @@ def predict(
             try:
                 pictures = save_pictures(result, image, output_dir, names[path])
             except OSError as error:
-                failures(path, f"result not written: {error.strerror}")
+                failures(path, f"result not written: {error.strerror or one_line(error)}")
         line = {key: result[key] for key in ("score", "description", "regions", "analysis")}
         with tqdm.external_write_mode(sys.stdout):
             print(json.dumps({"image": as_text(path), **line, **pictures}), flush=True)
     if failures.count:
         raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[list[str], typer.Option(metavar="NAME|FOLDER", help="Data set; may be repeated.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html and the predictions.")],
+    root: Annotated[list[str] | None, typer.Option(help="Folder of the data set's files; one per data set.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="One per data set; - for its first.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="[DATASET:]NAME=VALUE", help="For the loader, such as images=FOLDER.")
+    ] = None,
+    text: Annotated[TextSource, typer.Option(help="What the chain of thought holds.")] = TextSource.generated,
+    heatmap: Annotated[HeatmapSource, typer.Option(help="What the scorer reads.")] = HeatmapSource.predicted,
+    fusion: Annotated[
+        list[Fusion] | None, typer.Option(help="Not the model's own, without new inference; may be repeated.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes that load images and compute metrics.")] = 2,
+    model: Model = None,
+    device: Device = None,
+    dtype: ModelDtype = Dtype.auto,
+) -> None:
+    """Every figure of the paper's tables with its interval, and a report; after a kill, run it again and it goes on.
+
+    Prints the figures as one JSON line per result. On several processes: accelerate launch -m heie_hf.cli evaluate ...
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loading processes are forked
+    import datasets
+    from accelerate import PartialState
+
+    from .evaluation import EvaluationError, read_all
+    from .evaluation import evaluate as run
+
+    writable_folder(output_dir)
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    state = PartialState(timeout=timedelta(days=7))  # the first to be ready waits for the last
+    device = device or (str(state.device) if state.num_processes > 1 else None)
+    failures = Failures()
+    try:
+        with state.main_process_first():
+            data = read_all(dataset, root or [], split or [], option or [])
+    except (OSError, ValueError) as error:
+        raise UsageMistake(one_line(error)) from error
+    try:
+        results = run(
+            data,
+            evaluated_model(model, device, dtype.value),
+            output_dir,
+            text=text.value,
+            heatmap=heatmap.value,
+            fusions=[each.value for each in fusion or []] or [None],
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
+    except EvaluationError as error:
+        raise UsageMistake(one_line(error)) from error
+    for failure in dict.fromkeys(failure for result in results for failure in result.failures):
+        failures(*failure)
+    for result in results:
+        speed = {"images_per_second": result.metrics["run"]["images_per_second"]}
+        print(json.dumps({"result": result.label, **result.flat, **speed}), flush=True)
+    if failures.count:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A folder with results of heie evaluate.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another, on the same images or some of them.")],
+) -> None:
+    """Is the difference of two results real? Paired bootstrap on their common images, one JSON line per figure."""
+    from dataclasses import asdict
+
+    from .evaluation import EvaluationError, compare_results
+
+    try:
+        differences, num_images = compare_results(a, b)
+    except (FileNotFoundError, EvaluationError) as error:
+        raise UsageMistake(one_line(error)) from error
+    for difference in differences:
+        print(json.dumps({**asdict(difference), "num_images": num_images, "verdict": difference.verdict}))
 
 
 @app.command()
@@ -152,6 +268,57 @@ def synthesize(
     from .data.synthetic import synthesize
 
     synthesize(num_images, seed, writable_folder(output_dir))
+
+
+@app.command()
+def push(
+    repo: Annotated[str | None, typer.Argument(metavar="REPO", help="OWNER/NAME, or NAME alone for your own.")] = None,
+    to_folder: Annotated[
+        Path | None, typer.Option(help="Write the same files into this new folder instead; nothing is sent.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch; made if it does not exist.")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="metrics.json of heie evaluate, for the model card.")] = None,
+    license: Annotated[str | None, typer.Option(help="Of the weights; for the model card.")] = None,
+    base_model: Annotated[str | None, typer.Option(metavar="HUB_ID", help="For the model card.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(metavar="HUB_ID", help="Trained on; for the model card; may be repeated.")
+    ] = None,
+    model: Model = None,
+) -> None:
+    """Publish a saved model: weights, processor, a model card, and the code for those who have not installed heie-hf.
+
+    Log in first (hf auth login, or HF_TOKEN). REPO with --to-folder only names the model in its card.
+    """
+    if (repo is None and to_folder is None) or (to_folder is not None and (private or revision)):
+        raise UsageMistake("give REPO, or --to-folder without --private and --revision")
+    from dataclasses import replace
+
+    from huggingface_hub.utils import disable_progress_bars
+
+    from .checkpoints import default_checkpoint
+    from .hub import PushError, clear_errors, push_saved
+    from .model_card import EMBEDDED, CardFacts
+    from .repository import write_repository
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    stated = {"license": license, "base_model": base_model, "datasets": dataset, "repo_id": repo}
+    try:
+        with clear_errors(repo or ""):
+            stated["metrics"] = json.loads(metrics.read_text(encoding="utf-8")) if metrics else None
+            stated = {name: value for name, value in stated.items() if value is not None}
+            facts = replace(CardFacts() if model else EMBEDDED, **stated)
+            source = model or default_checkpoint()
+            if to_folder is not None:
+                write_repository(source, to_folder, facts)
+                print(json.dumps({"folder": str(to_folder), "files": sorted(os.listdir(to_folder))}))
+            else:
+                commit = push_saved(source, repo, facts, private=private or None, revision=revision)
+                print(json.dumps({"repository": str(commit.repo_url), "commit": commit.oid}))
+    except PushError as error:
+        Failures()(str(to_folder or repo), one_line(error))
+        raise typer.Exit(1) from error
 
 
 @app.command()

@@ -5,6 +5,28 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import InternVLConfig
 from transformers.configuration_utils import PreTrainedConfig
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
+
+# Far above every model there is. A config from a stranger is refused before anything is made in such sizes.
+LIMITS = {
+    "max_patches": 1024,
+    "image_seq_length": 65_536,
+    "image_size": 16_384,
+    "section_max_tokens": 65_536,
+    "vocab_size": 2**24,
+    "hidden_size": 65_536,
+    "intermediate_size": 2**20,
+    "num_hidden_layers": 1024,
+    "num_attention_heads": 1024,
+    "num_key_value_heads": 1024,
+    "num_experts": 4096,
+    "head_dim": 4096,
+    "num_queries": 1024,
+    "num_channels": 4096,
+    "map_size": 4096,
+}
+MAX_CELLS = 2**28  # heatmap cells of a whole image
+MAX_WEIGHTS = 2**38  # of a tower, roughly
 
 
 @strict
@@ -109,6 +131,7 @@ class HEIEConfig(InternVLConfig):
     training_data_notice: str | None = None
 
     def __post_init__(self, **kwargs):
+        _check_sizes(self)
         self.loss_weights = {"lm": 1.0, "heatmap": 10.0, "laplace": 0.05, "score": 5.0} | (self.loss_weights or {})
         super().__post_init__(**kwargs)
 
@@ -119,6 +142,10 @@ class HEIEConfig(InternVLConfig):
                 "this is an InternVL checkpoint in the original remote-code layout (config.json has 'llm_config'). "
                 "Convert it first: heie convert SOURCE TARGET"
             )
+        if not cls.__module__.startswith(TRANSFORMERS_DYNAMIC_MODULE_NAME):
+            # Installed: nothing of the repository's own copy of this code is needed, so nothing of it is run.
+            remote = ("auto_map", "custom_pipelines")
+            config_dict = {name: value for name, value in config_dict.items() if name not in remote}
         if config_dict.get("model_type") == InternVLConfig.model_type:  # a native InternVL becomes HEIE's backbone
             config_dict = {**config_dict, "model_type": cls.model_type}
         return super().from_dict(config_dict, **kwargs)
@@ -137,6 +164,38 @@ class HEIEConfig(InternVLConfig):
         unknown = set(self.loss_weights) - {"lm", "heatmap", "laplace", "score"}
         if unknown:
             raise ValueError(f"loss_weights has unknown components: {sorted(unknown)}")
+
+
+def _check_sizes(config: HEIEConfig) -> None:
+    """Before the parts are built: they make lists of as many entries as there are layers."""
+    parts = (config.vision_config, config.text_config, config.mapper_config, config.scorer_config)
+    vision, text, mapper, scorer = (
+        {} if part is None else part if isinstance(part, dict) else vars(part) for part in parts
+    )
+    for fields in (vars(config), vision, text, mapper, scorer):
+        sizes = {name: _largest(fields.get(name)) for name in LIMITS}
+        for name, size in sizes.items():
+            _refuse_above(LIMITS[name], name, size)
+        inner = sizes["vocab_size"] + sizes["num_hidden_layers"] * sizes["intermediate_size"]
+        _refuse_above(
+            MAX_WEIGHTS,
+            "hidden_size x (vocab_size + num_hidden_layers x intermediate_size)",
+            sizes["hidden_size"] * inner,
+        )
+    side = _largest(vision.get("image_size")) // (_largest(vision.get("patch_size")) or 1)
+    side *= _largest(mapper.get("upsample_factor")) or 1
+    _refuse_above(MAX_CELLS, "max_patches x cells of a patch", config.max_patches * side**2)
+
+
+def _largest(size) -> int:
+    """Of a size or a list of sizes; 0 where there is none."""
+    sizes = size if isinstance(size, (list, tuple)) else [size]
+    return max((size for size in sizes if isinstance(size, int)), default=0)
+
+
+def _refuse_above(limit: int, name: str, value: int) -> None:
+    if value > limit:
+        raise ValueError(f"{name} = {value} is absurd; the limit is {limit}")
 
 
 __all__ = ["HEIEConfig", "HEIEMapperConfig", "HEIEScorerConfig"]

@@ -8,8 +8,9 @@ from transformers import InternVLForConditionalGeneration
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
-from transformers.generation import LogitsProcessorList
+from transformers.generation import GenerateDecoderOnlyOutput, LogitsProcessorList
 from transformers.modeling_utils import slice_logits_to_keep
+from transformers.models.internvl.modeling_internvl import InternVLCausalLMOutputWithPast
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
@@ -48,39 +49,26 @@ class HEIEAssessment(ModelOutput):
 
 
 @dataclass
-class HEIEOutput(HEIEAssessment):
-    """Output of the forward pass.
+class HEIEOutput(HEIEAssessment, InternVLCausalLMOutputWithPast):
+    """Output of the forward pass: InternVL's, then the assessment and the components of `loss`.
 
     Args:
         loss: weighted sum of the component losses that labels were given for.
-        lm_loss, heatmap_loss, laplace_loss, score_loss: the components, each a sum over a count, unweighted.
         logits: (B, L, vocabulary).
+        lm_loss, heatmap_loss, laplace_loss, score_loss: the components, each a sum over a count, unweighted.
         last_hidden_state: (B, L, D), after the final norm.
     """
 
-    loss: torch.Tensor | None = None
     lm_loss: torch.Tensor | None = None
     heatmap_loss: torch.Tensor | None = None
     laplace_loss: torch.Tensor | None = None
     score_loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    past_key_values: Cache | None = None
     last_hidden_state: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor] | None = None
-    attentions: tuple[torch.Tensor] | None = None
-    image_hidden_states: torch.Tensor | None = None
 
 
 @dataclass
-class HEIEGenerateOutput(HEIEAssessment):
+class HEIEGenerateOutput(HEIEAssessment, GenerateDecoderOnlyOutput):
     """Output of `generate(return_dict_in_generate=True)`: `sequences` (B, L), prompt included, and the assessment."""
-
-    sequences: torch.LongTensor | None = None
-    scores: tuple[torch.Tensor] | None = None
-    logits: tuple[torch.Tensor] | None = None
-    attentions: tuple | None = None
-    hidden_states: tuple | None = None
-    past_key_values: Cache | None = None
 
 
 class HEIEForImplausibility(InternVLForConditionalGeneration):
@@ -93,6 +81,9 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
 
     config: HEIEConfig
     config_class = HEIEConfig
+    # Stay in float32 beside a float16 backbone; every quantiser leaves these modules as they are, too.
+    _keep_in_fp32_modules = ["mapper", "fuser", "scorer"]
+    _no_split_modules = ["ImplausibilityMapper", "VerisimilitudeScorer"]  # beside those of the backbone
 
     def __init__(self, config: HEIEConfig):
         super().__init__(config)
@@ -102,6 +93,18 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         self.scorer = VerisimilitudeScorer(config.scorer_config, text_size, config.score_source, config.calibration)
         self.loss_type = "ForConditionalGeneration"  # Trainer counts shifted labels by it; the class name hides it
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args, use_safetensors: bool | None = True, **kwargs):
+        """As in Transformers, from safetensors only.
+
+        Raises:
+            OSError: if there are no safetensors weights.
+            ValueError: for `use_safetensors=False`.
+        """
+        if use_safetensors is False:
+            raise ValueError("HEIE is loaded from safetensors only: a pickle can run code when it is read")
+        return super().from_pretrained(*args, use_safetensors=True, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -205,8 +208,9 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         the single patches, (P, h, w) each.
         """
         counts, grid = num_patches.tolist(), patch_grid.tolist()
-        map_states, score_states = self._select_states(states, token_ids, counts)
-        logits, log_deviation = self.mapper(map_states, features[:, 1:])
+        dtype = next(self.mapper.parameters()).dtype  # of the heads, see _keep_in_fp32_modules
+        map_states, score_states = (part.to(dtype) for part in self._select_states(states, token_ids, counts))
+        logits, log_deviation = self.mapper(map_states, features[:, 1:].to(dtype))
         fused = self.fuser(logits, log_deviation, counts, grid)
         heatmap = [maps.fused for maps in fused]
         score, token_score, map_score = self.scorer(score_states, heatmap)
@@ -231,7 +235,7 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         found = [is_map.sum(dim=1).tolist(), is_score.sum(dim=1).tolist()]
         if found != [num_patches, [1] * len(num_patches)]:
             raise ValueError(
-                f"every row needs N + 1 = {num_patches} map tokens and one score token, found {found[0]} and {found[1]}"
+                f"every row needs N + 1 = {num_patches} map tokens and one score token, not {found[0]} and {found[1]}"
             )
         return states[is_map][to_patch_order(num_patches, states.device)], states[is_score]
 

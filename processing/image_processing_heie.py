@@ -15,6 +15,8 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
 
 from .image_files_heie import read_image, upright_rgb
 
+MAX_AREA = 2**28  # pixels or heatmap cells of a whole image: a config from a stranger is refused before they are made
+
 
 class HEIEImageProcessorKwargs(GotOcr2ImageProcessorKwargs, total=False):
     r"""
@@ -101,6 +103,10 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
     def _standardize_kwargs(self, heatmap_size: dict | SizeDict | None = None, **kwargs) -> dict:
         kwargs = super()._standardize_kwargs(**kwargs)
         kwargs["heatmap_size"] = SizeDict(**get_size_dict(heatmap_size, param_name="heatmap_size"))
+        for name in ("size", "heatmap_size"):
+            area = kwargs["max_patches"] * kwargs[name].height * kwargs[name].width
+            if area > MAX_AREA:
+                raise ValueError(f"max_patches x {name} = {area} is absurd; the limit is {MAX_AREA}")
         return kwargs
 
     def _preprocess(

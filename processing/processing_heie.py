@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from PIL import Image
 from transformers import BatchFeature
 from transformers.image_utils import ImageInput, make_flat_list_of_images
-from transformers.processing_utils import ProcessorMixin
+from transformers.processing_utils import MultiModalData, ProcessorMixin
 
 from .explanation_heie import (
     MAP_TOKEN,
@@ -82,6 +82,8 @@ class HEIEProcessor(ProcessorMixin):
         self.image_token_id = tokenizer.context_image_token_id
 
         known = tokenizer.added_tokens_encoder
+        if image_processor.max_patches > len(tokenizer):  # absurd; refused before names are made for all of them
+            raise ValueError(f"{len(tokenizer)} tokens are too few for max_patches = {image_processor.max_patches}")
         local_tokens = [local_map_token(patch) for patch in range(1, image_processor.max_patches + 1)]
         missing = [token for token in (MAP_TOKEN, *local_tokens, SCORE_TOKEN) if token not in known]
         if missing:
@@ -156,6 +158,15 @@ class HEIEProcessor(ProcessorMixin):
         batch["heatmap_labels"] = self._heatmap_labels(targets, prompts)
         batch["score_labels"] = np.array([target["score"] for target in targets], dtype=np.float32)
         return BatchFeature(batch, tensor_type=return_tensors)
+
+    def _get_num_multimodal_tokens(self, image_sizes: list[tuple[int, int]] | None = None, **kwargs) -> MultiModalData:
+        """Patches and prompt tokens for images of these (height, width); serving engines plan with it."""
+        if image_sizes is None:
+            return MultiModalData()
+        images_kwargs = self._merge_kwargs(**kwargs)["images_kwargs"]
+        patches = [self.image_processor.get_number_of_image_patches(*size, images_kwargs) for size in image_sizes]
+        tokens = [self.image_seq_length * count + 2 for count in patches]  # with <img> and </img>
+        return MultiModalData(num_image_tokens=tokens, num_image_patches=patches)
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs) -> str:
         num_patches = int(image_inputs["num_patches"][image_idx])

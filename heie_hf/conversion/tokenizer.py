@@ -99,7 +99,8 @@ def _read_model(path: Path):
 def _added_tokens(source: Path) -> dict[int, AddedToken]:
     """Id to token, from added_tokens.json, tokenizer.json and tokenizer_config.json; the last one found counts."""
     tokens = {index: content for content, index in _read_json(source / "added_tokens.json").items()}
-    tokens |= {entry["id"]: entry["content"] for entry in _read_json(source / "tokenizer.json").get("added_tokens", [])}
+    backend = _read_json(source / "tokenizer.json").get("added_tokens", [])
+    tokens |= {entry["id"]: entry["content"] for entry in backend}
     stored = _read_json(source / "tokenizer_config.json").get("added_tokens_decoder", {})
     tokens |= {int(index): entry["content"] for index, entry in stored.items()}
     return {index: AddedToken(content, special=True, normalized=False) for index, content in tokens.items()}

@@ -3,7 +3,6 @@
 import copy
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -27,22 +26,25 @@ _LM_HEAD = "lm_head.weight"
 class SourceWeights:
     """The tensors of a checkpoint directory by name, read from its safetensors files when asked for.
 
+    A file is mapped only while one of its tensors is in use: kept open, the whole checkpoint would become resident.
+
     Raises:
         ConversionError: where there are no safetensors (pickles are never opened), or a shard of the index is missing.
     """
 
-    def __init__(self, directory: Path, stack: ExitStack):
+    def __init__(self, directory: Path):
         self._files = {}
         for path in _weight_files(directory):
-            handle = stack.enter_context(safe_open(path, framework="pt"))
-            self._files |= dict.fromkeys(handle.keys(), handle)
+            with safe_open(path, framework="pt") as file:
+                self._files |= dict.fromkeys(file.keys(), path)
 
     @property
     def names(self) -> set[str]:
         return set(self._files)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._files[name].get_tensor(name)
+        with safe_open(self._files[name], framework="pt") as file:
+            return file.get_tensor(name)
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -68,10 +70,9 @@ def convert_weights(
         ConversionError: before anything is written if a tensor of the source is left over or one of the backbone is
             not filled; while writing if a shape does not fit.
     """
-    dtype = getattr(torch, config.dtype) if isinstance(config.dtype, str) else config.dtype
-    heads = _new_heads(config, dtype)
+    heads = _new_heads(config)
     with torch.device("meta"):
-        wanted = HEIEForImplausibility(config).to(dtype).state_dict()
+        wanted = HEIEForImplausibility(config).to(config.dtype).state_dict()
     if config.tie_word_embeddings:
         del wanted[_LM_HEAD]
     sources = {key: source_of(key, internlm2) for key in wanted if key not in heads}
@@ -108,12 +109,12 @@ def _check_complete(source: SourceWeights, needed: set[str], config: HEIEConfig,
         raise ConversionError("; ".join(f"{what}: {_listed(names)}" for what, names in problems.items() if names))
 
 
-def _new_heads(config: HEIEConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _new_heads(config: HEIEConfig) -> dict[str, torch.Tensor]:
     """Freshly initialised mapper, fuser and scorer: those of a model of the same widths without any layer."""
     shallow = copy.deepcopy(config)
     shallow.text_config.num_hidden_layers = shallow.vision_config.num_hidden_layers = 0
     shallow.text_config.vocab_size, shallow.text_config.pad_token_id = 1, None
-    state = HEIEForImplausibility(shallow).to(dtype).state_dict()
+    state = HEIEForImplausibility(shallow).to(config.dtype).state_dict()
     return {key: value for key, value in state.items() if not key.startswith(("model.", "lm_head."))}
 
 

@@ -3,7 +3,8 @@
 from datasets import Features, Image, List, Value
 
 #: One row per image. What a data set does not know is None.
-#: `heatmap` and `misalignment_heatmap` are L images of the image's own size, 0..255 standing for [0, 1], 0 = plausible.
+#: `heatmap` and `misalignment_heatmap` are L images of the image's own size, 0..255 standing for [0, 1],
+#: 0 = plausible.
 #: `score` and the other scores are in [0, 1], higher is better (`score`: 1 = plausible).
 #: `box` of a defect is x0, y0, x1, y1 in pixels of the image; its severity is in [0, 1].
 FEATURES = Features(

@@ -34,16 +34,19 @@ def undefined(metric: str, reason: str) -> float:
     return float("nan")
 
 
-def standardize(values: np.ndarray) -> np.ndarray:
-    """Mean 0 and (population) deviation 1, for values that are not constant."""
-    centred = values - values.mean()
-    centred = centred / np.abs(centred).max()  # so that squares of tiny ranges do not vanish
-    return centred / np.sqrt(np.mean(centred**2))
+def centre(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Values that are not constant, in units of their range and with mean 0, and their (population) deviation.
+
+    The range, so that squares of tiny values do not vanish.
+    """
+    centred = (values - values.mean()) / np.ptp(values)
+    return centred, np.sqrt(np.vdot(centred, centred) / values.size)
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
     """Correlation in [-1, 1] of two arrays that are not constant."""
-    return float(np.clip(np.mean(standardize(x) * standardize(y)), -1, 1))
+    (x, deviation_x), (y, deviation_y) = centre(x), centre(y)
+    return float(np.clip(np.vdot(x, y) / (x.size * deviation_x * deviation_y), -1, 1))
 
 
 def mid_ranks(values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from heie_hf.metrics.arrays import as_pair, is_constant, pearson, standardize, undefined
+from heie_hf.metrics.arrays import as_pair, centre, is_constant, pearson, undefined
 
 RICHHF_EPS = 1e-8  # an all-zero prediction costs about 9 nats
 MIT_EPS = 2.2204e-16  # the same costs about 31
@@ -40,7 +40,8 @@ def kld(prediction: ArrayLike, target: ArrayLike, *, eps: float = RICHHF_EPS) ->
     prediction, target = _nonnegative(*as_pair(prediction, target))
     if not target.any():
         return undefined("kld", "the target is empty")
-    p, g = prediction / (prediction.sum() + eps), target / (target.sum() + eps)
+    hit = target > 0  # the other cells add nothing
+    p, g = prediction[hit] / (prediction.sum() + eps), target[hit] / (target.sum() + eps)
     return float(np.sum(g * np.log(eps + g / (p + eps))))
 
 
@@ -82,7 +83,8 @@ def nss(prediction: ArrayLike, target: ArrayLike, *, threshold: float = 0.0) -> 
         return undefined("nss", f"no cell of the target is above {threshold}")
     if is_constant(prediction):
         return 0.0
-    return float(standardize(prediction)[fixated].mean())
+    centred, deviation = centre(prediction)
+    return float(centred[fixated].mean() / deviation)
 
 
 def auc_judd(prediction: ArrayLike, target: ArrayLike, *, threshold: float = 0.0) -> float:
@@ -96,10 +98,10 @@ def auc_judd(prediction: ArrayLike, target: ArrayLike, *, threshold: float = 0.0
     fixated = target > threshold
     if fixated.all() or not fixated.any():
         return undefined("auc_judd", f"{'every' if fixated.any() else 'no'} cell of the target is above {threshold}")
-    inside, outside = np.sort(prediction[fixated]), np.sort(prediction[~fixated])
-    below = np.searchsorted(outside, inside, "left")  # others below each fixated cell
-    not_above = np.searchsorted(outside, inside, "right")
-    return float((below.sum() + not_above.sum()) / (2 * inside.size * outside.size))
+    if is_constant(prediction):
+        return 0.5
+    inside, outside = np.sort(prediction[fixated]), prediction[~fixated]
+    return _pairs_in_order(inside, outside, prediction.min(), prediction.max()) / (inside.size * outside.size)
 
 
 def resize(heatmap: ArrayLike, size: tuple[int, int]) -> np.ndarray:
@@ -172,6 +174,24 @@ def heatmap_metrics(predictions: Iterable[ArrayLike], targets: Iterable[ArrayLik
     columns = ("gt_sum", "mse", *GT_METRICS)
     per_image = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in columns}
     return {**average_images(per_image), "per_image": per_image}
+
+
+def _pairs_in_order(
+    inside: np.ndarray, outside: np.ndarray, low: float, high: float, num_buckets: int = 1 << 17
+) -> float:
+    """Pairs with inside > outside, plus half of the ties; `inside` is sorted, all values are in [low, high].
+
+    Sorting the many values outside would take most of the time. Equal steps from low to high make buckets; a value
+    outside that has its bucket to itself is settled by counting, and only the others are sorted.
+    """
+    bucket_in, bucket_out = (((v - low) / (high - low) * (num_buckets - 1)).astype(np.intp) for v in (inside, outside))
+    is_shared = np.zeros(num_buckets, dtype=bool)
+    is_shared[bucket_in] = True
+    counts = np.bincount(bucket_out, minlength=num_buckets)
+    counts[is_shared] = 0
+    rest = np.sort(outside[is_shared[bucket_out]])
+    below = np.searchsorted(rest, inside, "left") + np.searchsorted(rest, inside, "right")
+    return float(np.cumsum(counts)[bucket_in].sum() + below.sum() / 2)
 
 
 def _nonnegative(*maps: np.ndarray) -> tuple[np.ndarray, ...]:

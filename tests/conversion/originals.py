@@ -70,7 +70,11 @@ def llm_config(architecture: str, **overrides) -> dict:
 
 
 def make_original(
-    directory: Path, architecture: str = "InternLM2ForCausalLM", vision: dict = VIT_300M, llm: dict | None = None, **top
+    directory: Path,
+    architecture: str = "InternLM2ForCausalLM",
+    vision: dict = VIT_300M,
+    llm: dict | None = None,
+    **top,
 ) -> tuple[dict, dict[str, torch.Tensor]]:
     """Write a checkpoint in three shards; returns its config.json and its tensors."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -186,7 +190,9 @@ def sentencepiece_model(**options) -> bytes:
     settings = dict(model_type="bpe", vocab_size=400, byte_fallback=True, add_dummy_prefix=False)
     settings |= dict(remove_extra_whitespaces=False, normalization_rule_name="identity", hard_vocab_limit=False)
     settings |= dict(user_defined_symbols=[f"[UNUSED_TOKEN_{i}]" for i in range(4)], minloglevel=2)
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(TEXTS * 3), model_writer=model, **settings | options)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 3), model_writer=model, **settings | options
+    )
     return model.getvalue()
 
 

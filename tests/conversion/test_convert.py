@@ -8,14 +8,13 @@ import sys
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from heie_hf import HEIEForImplausibility, HEIEProcessor
 from heie_hf.conversion import ConversionError, convert, weights
 from tests.conversion.conftest import SMALL
-from tests.conversion.originals import VIT_6B, VIT_300M, make_original, write_shards
+from tests.conversion.originals import VIT_6B, make_original, write_shards
 
 
 def test_the_result_is_a_complete_checkpoint(converted, images):
@@ -66,13 +65,13 @@ def test_spare_rows_are_used_before_new_ones(tmp_path):
     new = [model.config.map_token_id, *model.config.local_map_token_ids, model.config.score_token_id]
     assert len(matrix) == 400 and max(new) < 400
     torch.testing.assert_close(matrix[new], before[: min(new)].mean(dim=0).expand(6, -1))
-    assert torch.equal(matrix[: min(new)], before[: min(new)]) and torch.equal(matrix[max(new) + 1 :], before[max(new) + 1 :])
+    for rest in (slice(min(new)), slice(max(new) + 1, None)):
+        assert torch.equal(matrix[rest], before[rest])
 
 
 def test_tied_embeddings_stay_tied(converted):
     model = HEIEForImplausibility.from_pretrained(converted("qwen3"))
     assert model.lm_head.weight is model.get_input_embeddings().weight
-    assert HEIEForImplausibility.from_pretrained(converted("qwen2")).lm_head.weight.ne(0).any()
     untied = HEIEForImplausibility.from_pretrained(converted("qwen2"))
     assert not torch.equal(untied.lm_head.weight, untied.get_input_embeddings().weight)
 
@@ -119,9 +118,15 @@ def test_bfloat16_stays_bit_for_bit(tmp_path):
     ("change", "message"),
     [
         (lambda t: t.pop("mlp1.3.bias"), r"missing in the source: mlp1\.3\.bias$"),
-        (lambda t: t.update({"mlp1.4.weight": torch.ones(2)}), r"in the source but not in the model: mlp1\.4\.weight$"),
+        (
+            lambda t: t.update({"mlp1.4.weight": torch.ones(2)}),
+            r"in the source but not in the model: mlp1\.4\.weight$",
+        ),
         (lambda t: t.pop("language_model.model.layers.1.attention.wqkv.weight"), "layers.1.attention.wqkv.weight"),
-        (lambda t: t.update({"vision_model.encoder.layers.0.ls1": torch.ones(31)}), r"layers.0.ls1 does not fit: \(31,\)"),
+        (
+            lambda t: t.update({"vision_model.encoder.layers.0.ls1": torch.ones(31)}),
+            r"layers.0.ls1 does not fit: \(31,\)",
+        ),
         (
             lambda t: t.update({"language_model.model.layers.0.attention.wqkv.weight": torch.ones(95, 64)}),
             "wqkv.weight has 95 rows, no multiple of 48",
@@ -244,22 +249,3 @@ def test_a_killed_conversion_leaves_no_checkpoint_and_the_next_one_cleans_up(ori
     convert(source, target, **SMALL)
     assert list(tmp_path.iterdir()) == [target]
     HEIEForImplausibility.from_pretrained(target)
-
-
-def test_memory_is_that_of_a_shard(tmp_path, monkeypatch):
-    """Never more than one shard's tensors are handed to the writer, and each is read just before."""
-    make_original(tmp_path / "source", "Qwen2ForCausalLM", VIT_300M)
-    sizes = []
-
-    def measured(tensors, path, **kwargs):
-        sizes.append(sum(tensor.nbytes for tensor in tensors.values()))
-        save_file(tensors, path, **kwargs)
-
-    monkeypatch.setattr(weights, "save_file", measured)
-    convert(tmp_path / "source", tmp_path / "target", max_shard_size="100KB", **SMALL)
-    assert len(sizes) > 5 and max(sizes) <= 125_000
-
-
-def test_metadata_says_torch(converted):
-    with safe_open(converted("internlm2") / "model.safetensors", framework="pt") as file:
-        assert file.metadata() == {"format": "pt"}

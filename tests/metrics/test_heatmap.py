@@ -58,7 +58,8 @@ def mit_auc_judd(prediction, fixated):
 # ---------------------------------------------------------------- against pysaliency
 
 
-# pysaliency 0.2.22: CC, SIM, MIT_KLDiv, NSS().mean(), general_rocs_per_positive().mean() on make_pair(seed, decimals=2)
+# By seed, on make_pair(seed, decimals=2), pysaliency 0.2.22: CC, SIM, MIT_KLDiv, NSS().mean() and
+# general_rocs_per_positive().mean().
 PYSALIENCY = {
     0: dict(cc=0.471724113257, sim=0.255082707110, kld=1.523594431899, nss=0.734226831975, auc_judd=0.719891301801),
     1: dict(cc=0.498018630649, sim=0.261717510605, kld=1.487984697750, nss=0.773419493766, auc_judd=0.730444511174),
@@ -74,6 +75,7 @@ def test_equals_what_pysaliency_gave(seed):
     assert ours == pytest.approx(PYSALIENCY[seed], abs=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
 @pytest.mark.parametrize("decimals", [None, 2])
 def test_equals_pysaliency_installed_here(decimals):
     theirs = pysaliency_module("metrics")
@@ -100,6 +102,18 @@ def test_auc_equals_pysaliency_installed_here(decimals):
 def test_auc_equals_the_area_under_the_full_roc_curve(decimals):
     prediction, target = make_pair(5, decimals=decimals)
     assert auc_judd(prediction, target) == pytest.approx(textbook_roc_area(prediction, target > 0), abs=1e-12)
+
+
+def test_auc_is_exact_however_the_values_lie():
+    prediction, target = make_pair(5)
+    expected = auc_judd(prediction, target)
+    outlier = prediction.copy()
+    outlier[target == 0] *= np.where(prediction[target == 0] == prediction[target == 0].max(), 1e9, 1)
+    beaten = np.count_nonzero(prediction[target > 0] > prediction[target == 0].max())
+    lost = beaten / (np.count_nonzero(target) * np.count_nonzero(target == 0))
+    assert auc_judd(outlier, target) == pytest.approx(expected - lost, abs=1e-12)
+    assert auc_judd(prediction**40, target) == pytest.approx(expected, abs=1e-12)
+    assert auc_judd(-1 / (1e-9 + prediction), target) == pytest.approx(expected, abs=1e-12)
 
 
 def test_auc_differs_from_mit_code_by_half_a_step_of_the_curve():

@@ -1,4 +1,4 @@
-"""Save -> load, batching, padding, dtypes, attention back-ends and native InternVL checkpoints, on tiny random models."""
+"""Save -> load, batching, padding, dtypes, attention back-ends, native InternVL checkpoints; tiny random models."""
 
 import itertools
 import json
@@ -6,8 +6,13 @@ import logging
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, InternVLConfig
-from transformers import InternVLForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForImageTextToText,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+)
 
 from heie_hf import HEIEConfig, HEIEForImplausibility
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .canvas import Color, Pen, darker, lighter
 from .faces import draw_eyes
-from .palette import FUR, chance, named, pick
+from .palette import FUR, an, chance, named, pick
 from .thing import Thing
 
 
@@ -93,8 +93,8 @@ def _head(pen: Pen, rng, build: Build, color: Color, plan: frozenset) -> None:
     pen.ellipse(complex(0, (long - 1) * 0.7), 0.98, long, color, "animal head", rim=True)
     draw_eyes(pen, rng, plan, pick(rng, ((60, 45, 30), (90, 120, 60), (160, 120, 40))), color, None)
     muzzle = lighter(color, 0.35)
-    pen.ellipse(complex(0, 0.5 * long), 0.48, 0.36, muzzle, "animal head")
-    pen.ellipse(complex(0, 0.36 * long), 0.17, 0.12, (35, 25, 28), "animal head")
+    pen.ellipse(complex(0, 0.5 * long), 0.48, 0.36, muzzle, None)
+    pen.ellipse(complex(0, 0.36 * long), 0.17, 0.12, (35, 25, 28), None)
     pen.stroke(
         [complex(-0.2, 0.66 * long), complex(0, 0.6 * long), complex(0.2, 0.66 * long)], 0.04, (60, 35, 35), "mouth"
     )
@@ -119,7 +119,7 @@ def draw_animal(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     )
     end = build.half_length
     pen.limb(center - end, center + end, build.trunk, build.trunk * 0.95, color, "animal body", rim=True)
-    pen.limb(center - end * 0.8 - 0.05j, center + end * 0.8 - 0.05j, 0.07, 0.06, lighter(color, 0.1), "animal body")
+    pen.limb(center - end * 0.8 - 0.05j, center + end * 0.8 - 0.05j, 0.07, 0.06, lighter(color, 0.1), None)
     if chance(rng, 0.35):
         for spot in (-0.2, 0.02, 0.22):
             pen.ellipse(
@@ -128,5 +128,4 @@ def draw_animal(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     _head(pen.at(neck, rng.uniform(-8, 8), build.skull), rng, build, color, plan)
     anchors = [(neck, build.skull * 1.05, "face"), (center + end * 0.9 + 0.12j, build.trunk * 1.2, "body")]
     anchors = [(pen.to(at), radius * pen.length, what) for at, radius, what in anchors]
-    article = "an" if name == "orange" else "a"
-    return Thing(build.noun, f"{article} {name} {build.noun}", f"{article} {name} {build.noun}", anchors)
+    return Thing(build.noun, an(f"{name} {build.noun}"), an(f"{name} {build.noun}"), anchors)

@@ -8,7 +8,6 @@ from PIL import Image, ImageDraw
 from .canvas import Color, darker, lighter, mix
 from .palette import chance, jitter, pick
 
-
 SKIES = ((120, 170, 225), (150, 190, 225), (235, 180, 140), (185, 195, 205), (110, 120, 165))
 WALLS = ((225, 215, 195), (190, 205, 215), (205, 190, 200), (185, 200, 175), (170, 150, 140), (120, 130, 150))
 FLOORS = ((165, 125, 90), (120, 90, 70), (180, 175, 170), (140, 145, 155), (150, 90, 80))
@@ -30,7 +29,7 @@ def _gradient(size: tuple[int, int], top: Color, bottom: Color) -> Image.Image:
 def _sky(draw, rng, width, horizon):
     for _ in range(int(rng.integers(0, 4))):
         x, y, r = rng.uniform(0, width), rng.uniform(0.1, 0.7) * horizon, rng.uniform(0.03, 0.07) * width
-        for k in range(4):
+        for _ in range(4):
             dx, dy = rng.uniform(-2, 2) * r, rng.uniform(-0.4, 0.4) * r
             draw.ellipse([x + dx - r, y + dy - r * 0.5, x + dx + r, y + dy + r * 0.5], fill=(240, 244, 248))
 

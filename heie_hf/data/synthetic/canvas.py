@@ -16,7 +16,8 @@ Color = tuple[int, int, int]
 
 def mix(color: Color, other: Color, share: float) -> Color:
     """`color` with `share` in [0, 1] of `other` mixed in."""
-    return tuple(round(a + (b - a) * share) for a, b in zip(color, other))
+    (r, g, b), (x, y, z) = color, other
+    return round(r + (x - r) * share), round(g + (y - g) * share), round(b + (z - b) * share)
 
 
 def darker(color: Color, share: float = 0.3) -> Color:
@@ -59,10 +60,16 @@ class Layer:
         label = self.label.resize(self.size, Image.NEAREST)
         return self.color.reduce(OVERSAMPLING), covered.reduce(OVERSAMPLING), label
 
-    def paint(self, shape: str, points: list, color: Color, part: str) -> None:
-        """`shape`: a method of ImageDraw ("polygon" or "ellipse"); `points` in oversampled pixels."""
+    def paint(self, shape: str, points: list, color: Color, part: str | None) -> None:
+        """`shape`: a method of ImageDraw ("polygon" or "ellipse"); `points` in oversampled pixels.
+
+        `part` None: a detail on top of what is there, colour only.
+        """
         if self.visible:
             getattr(self.ink, shape)(points, fill=color)
+        if part is None:
+            return
+        if self.visible:
             getattr(self.mark, shape)(points, fill=(_PART[part], self.defect, 0))
         else:
             self._mark_missing(shape, points)
@@ -80,7 +87,7 @@ class Layer:
 
 
 class Pen:
-    """A coordinate frame on a layer. Points are complex numbers x + iy, y down; `at` opens a frame inside the frame."""
+    """A coordinate frame on a layer. Points are complex numbers x + iy, y down; `at` opens a frame in the frame."""
 
     def __init__(self, layer: Layer, origin: complex, unit: complex, flip: bool = False):
         self.layer, self.origin, self.unit, self.flip = layer, origin, unit, flip
@@ -98,31 +105,37 @@ class Pen:
     def planting(self, kind: str | None, visible: bool = True):
         return self.layer.planting(kind, visible)
 
-    def polygon(self, points: list[complex], color: Color, part: str) -> None:
+    def polygon(self, points: list[complex], color: Color, part: str | None) -> None:
         self.layer.paint("polygon", [(p.real, p.imag) for p in map(self.to, points)], color, part)
 
-    def ellipse(self, center: complex, rx: float, ry: float, color: Color, part: str, rim: bool = False) -> None:
+    def ellipse(
+        self, center: complex, rx: float, ry: float, color: Color, part: str | None, rim: bool = False
+    ) -> None:
         if rim and self.layer.outline:
             edge = self.layer.outline * OVERSAMPLING / self.length
             self.ellipse(center, rx + edge, ry + edge, darker(color, 0.55), part)
+            part = None  # the rim has marked it
         if abs(self.unit.imag) < 1e-6 * self.length or rx == ry:
             p, x, y = self.to(center), rx * self.length, ry * self.length
             self.layer.paint("ellipse", [p.real - x, p.imag - y, p.real + x, p.imag + y], color, part)
         else:
             self.polygon([center + complex(rx * c.real, ry * c.imag) for c in _CIRCLE], color, part)
 
-    def limb(self, start: complex, end: complex, r0: float, r1: float, color: Color, part: str, rim: bool = False):
+    def limb(
+        self, start: complex, end: complex, r0: float, r1: float, color: Color, part: str | None, rim: bool = False
+    ):
         """A rounded bar from `start` (radius r0) to `end` (radius r1)."""
         if rim and self.layer.outline:
             edge = self.layer.outline * OVERSAMPLING / self.length
             self.limb(start, end, r0 + edge, r1 + edge, darker(color, 0.55), part)
+            part = None  # the rim has marked it
         along = end - start
         side = complex(-along.imag, along.real) / (abs(along) or 1.0)
         self.polygon([start + side * r0, end + side * r1, end - side * r1, start - side * r0], color, part)
         self.ellipse(start, r0, r0, color, part)
         self.ellipse(end, r1, r1, color, part)
 
-    def stroke(self, points: list[complex], radius: float, color: Color, part: str) -> None:
+    def stroke(self, points: list[complex], radius: float, color: Color, part: str | None) -> None:
         """A line through `points`."""
         for start, end in zip(points, points[1:]):
             self.limb(start, end, radius, radius, color, part)

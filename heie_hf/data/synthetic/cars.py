@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from .canvas import Color, Pen, darker, lighter
-from .palette import CLOTHES, chance, named, pick
+from .palette import CLOTHES, an, chance, named, pick
 from .thing import Thing
 
 GLASS = (165, 200, 220)
@@ -25,11 +25,11 @@ def _wheel(pen: Pen, x: float, radius: float, rim: Color, kind: str | None) -> N
     pen.polygon(arch, (42, 42, 48), "car body")  # there with or without its wheel
     with pen.planting(kind, visible=kind != "missing wheel"):
         pen.ellipse(complex(x, -radius), radius, radius, (28, 28, 30), "wheel")
-        pen.ellipse(complex(x, -radius), radius * 0.6, radius * 0.6, rim, "wheel")
+        pen.ellipse(complex(x, -radius), radius * 0.6, radius * 0.6, rim, None)
         for spoke in (1, 1j, 0.7 + 0.7j, 0.7 - 0.7j):
             end = spoke * radius * 0.55
-            pen.limb(complex(x, -radius) - end, complex(x, -radius) + end, 0.015, 0.015, darker(rim, 0.45), "wheel")
-        pen.ellipse(complex(x, -radius), radius * 0.16, radius * 0.16, darker(rim, 0.5), "wheel")
+            pen.limb(complex(x, -radius) - end, complex(x, -radius) + end, 0.015, 0.015, darker(rim, 0.45), None)
+        pen.ellipse(complex(x, -radius), radius * 0.16, radius * 0.16, darker(rim, 0.5), None)
 
 
 def _windows(pen: Pen, cabin: list[complex], glass: Color, pillar: Color) -> None:
@@ -55,13 +55,13 @@ def draw_car(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     pen.polygon(body, color, "car body")
     pen.polygon([complex(-half, -0.26), complex(half, -0.26), complex(half, -0.18), complex(-half + 0.03, -0.18)],
                 darker(color, 0.35), "car body")  # fmt: skip
-    pen.limb(complex(-half + 0.1, -0.44), complex(half - 0.1, -0.44), 0.012, 0.012, lighter(color, 0.4), "car body")
+    pen.limb(complex(-half + 0.1, -0.44), complex(half - 0.1, -0.44), 0.012, 0.012, lighter(color, 0.4), None)
     _windows(pen, cabin, GLASS, color)
     x = (axles[0] + axles[1]) / 2
-    pen.limb(complex(x, -0.26), complex(x, -0.54), 0.008, 0.008, darker(color, 0.45), "car body")
-    pen.limb(complex(x + 0.1, -0.47), complex(x + 0.22, -0.47), 0.014, 0.014, darker(color, 0.5), "car body")
-    pen.ellipse(complex(-half + 0.07, -0.4), 0.06, 0.05, (255, 240, 180), "car body")
-    pen.ellipse(complex(half - 0.05, -0.4), 0.04, 0.05, (210, 40, 40), "car body")
+    pen.limb(complex(x, -0.26), complex(x, -0.54), 0.008, 0.008, darker(color, 0.45), None)
+    pen.limb(complex(x + 0.1, -0.47), complex(x + 0.22, -0.47), 0.014, 0.014, darker(color, 0.5), None)
+    pen.ellipse(complex(-half + 0.07, -0.4), 0.06, 0.05, (255, 240, 180), None)
+    pen.ellipse(complex(half - 0.05, -0.4), 0.04, 0.05, (210, 40, 40), None)
     rim = pick(rng, ((190, 192, 196), (120, 122, 128), (225, 225, 228)))
     lost = pick(rng, axles) if "missing wheel" in plan else None
     for axle in axles:
@@ -71,5 +71,4 @@ def draw_car(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     anchors = [(complex(axles[0] if chance(rng, 0.5) else axles[1], -0.3), 0.34, "wheel")]
     anchors.append(((cabin[1] + cabin[2]) / 2 + 0.25j, 0.36, "window"))
     anchors = [(pen.to(at), size * pen.length, what) for at, size, what in anchors]
-    article = "an" if name == "orange" else "a"
-    return Thing(noun, f"{article} {name} {noun}", f"{article} {name} {noun}", anchors)
+    return Thing(noun, an(f"{name} {noun}"), an(f"{name} {noun}"), anchors)

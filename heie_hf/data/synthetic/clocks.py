@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from .canvas import Color, Pen, darker
-from .palette import CLOTHES, chance, named, pick
+from .palette import CLOTHES, an, chance, named, pick
 from .thing import Thing
 
 
@@ -29,9 +29,9 @@ def _dial(pen: Pen, rng: np.random.Generator, ink: Color) -> None:
         ray = cmath.rect(1.0, math.radians(30 * hour))
         main = hour % 3 == 0
         if bold or main:
-            pen.limb(ray * (0.74 if main else 0.8), ray * 0.88, 0.035 if main else 0.022, 0.03, ink, "clock face")
+            pen.limb(ray * (0.74 if main else 0.8), ray * 0.88, 0.035 if main else 0.022, 0.03, ink, None)
         else:
-            pen.ellipse(ray * 0.84, 0.035, 0.035, ink, "clock face")
+            pen.ellipse(ray * 0.84, 0.035, 0.035, ink, None)
 
 
 def draw_clock(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
@@ -68,4 +68,4 @@ def draw_clock(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
         (face.to(-0.35 - 0.3j), 0.55 * face.length, "face"),
     ]
     kind = "square" if square else "round"
-    return Thing("clock", f"a {kind} {name} clock", f"a {name} clock", anchors)
+    return Thing("clock", f"a {kind} {name} clock", an(f"{name} clock"), anchors)

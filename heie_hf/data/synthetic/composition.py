@@ -26,7 +26,7 @@ class Canvas:
 
 @dataclass
 class Sheet:
-    """A finished object at the picture's scale; `corner` is its upper left pixel, `foot` the y of the ground under it."""
+    """A finished object at the picture's scale; `corner`: its upper left pixel, `foot`: y of the ground under it."""
 
     item: Placed
     color: Image.Image

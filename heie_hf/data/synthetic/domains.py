@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -25,15 +26,18 @@ def _as_it_is(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return picture
 
 
-def _old_print(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A photograph in shades of brown or grey, or a poster of few colours."""
-    style = pick(rng, ("brown", "gray", "poster"))
+def _printed(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A poster of few colours, a faded print, or a badly compressed copy."""
+    style = pick(rng, ("poster", "faded", "compressed"))
     if style == "poster":
-        return ImageOps.posterize(picture, 2)
-    gray = picture.convert("L")
-    return ImageOps.colorize(gray, (35, 22, 10), (250, 235, 205)) if style == "brown" else gray.convert("RGB")
+        return ImageOps.posterize(picture, 3)
+    if style == "faded":
+        return Image.blend(picture, Image.new("RGB", picture.size, (240, 225, 200)), 0.45)
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=12)
+    return Image.open(buffer).convert("RGB")
 
 
 STANDARD = Domain("standard", (112, 672), OUTDOORS, INDOORS, frozenset(DEFECTS[1:]) - set(UNSEEN_DEFECTS), _as_it_is)
 #: Other places, sizes and styles, and two more kinds of defect.
-UNSEEN = Domain("unseen", (500, 1000), UNSEEN_OUTDOORS, UNSEEN_INDOORS, frozenset(DEFECTS[1:]), _old_print)
+UNSEEN = Domain("unseen", (500, 1000), UNSEEN_OUTDOORS, UNSEEN_INDOORS, frozenset(DEFECTS[1:]), _printed)

@@ -77,6 +77,15 @@ def _write(path: Path, content: bytes) -> None:
     os.replace(draft, path)
 
 
+def _write_pictures(folder: Path, scene: Scene, identity: str) -> None:
+    """Image and heatmap, unless they are there."""
+    image, heatmap = (folder / name / f"{identity}.png" for name in ("images", "artifact_map"))
+    if not image.exists():
+        _write(image, _png(scene.image))
+    if not heatmap.exists():
+        _write(heatmap, _heatmap_png(scene))
+
+
 def _annotation(scene: Scene, identity: str, index: int) -> dict:
     text = render(Explanation(scene.description, scene.regions, scene.analysis))
     human = "<image>\n" + INSTRUCTIONS[index % len(INSTRUCTIONS)]
@@ -113,12 +122,7 @@ def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool 
     annotations, planted = [], []
     for index in tqdm(range(num_images), desc="synthesize", unit="image", disable=None):
         scene, identity = draw_scene(seed, index, unseen), scene_id(seed, index, unseen)
-        for path, encode in (
-            (folder / "images" / f"{identity}.png", lambda: _png(scene.image)),
-            (folder / "artifact_map" / f"{identity}.png", lambda: _heatmap_png(scene)),
-        ):
-            if not path.exists():
-                _write(path, encode())
+        _write_pictures(folder, scene, identity)
         annotations.append(_annotation(scene, identity, index))
         planted.append({"id": identity, "defects": [asdict(defect) for defect in scene.defects]})
     _write(folder / "defects.jsonl", _lines(planted))

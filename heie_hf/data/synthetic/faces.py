@@ -29,11 +29,11 @@ def random_look(rng: np.random.Generator) -> Look:
 def draw_eye(pen: Pen, iris: Color, gaze: complex, openness: float, lash: Color) -> None:
     """The frame: centre of the eye, half its width = 1."""
     pen.ellipse(0, 1.16, openness + 0.16, lash, "eye")
-    pen.ellipse(0, 1.0, openness, (250, 250, 248), "eye")
+    pen.ellipse(0, 1.0, openness, (250, 250, 248), None)
     pupil = min(0.62, openness * 0.95)
-    pen.ellipse(gaze, pupil, pupil, iris, "eye")
-    pen.ellipse(gaze, pupil * 0.55, pupil * 0.55, (15, 15, 18), "eye")
-    pen.ellipse(gaze + complex(-0.16, -0.18), 0.13, 0.13, (255, 255, 255), "eye")
+    pen.ellipse(gaze, pupil, pupil, iris, None)
+    pen.ellipse(gaze, pupil * 0.55, pupil * 0.55, (15, 15, 18), None)
+    pen.ellipse(gaze + complex(-0.16, -0.18), 0.13, 0.13, (255, 255, 255), None)
 
 
 def draw_eyes(pen: Pen, rng: np.random.Generator, plan: frozenset, iris: Color, skin: Color, brow: Color | None):
@@ -103,14 +103,14 @@ def draw_head(pen: Pen, rng: np.random.Generator, look: Look, plan: frozenset) -
     for side in (-1, 1):
         pen.ellipse(complex(side * 1.0, 0.05), 0.17, 0.26, darker(look.skin, 0.1), "head", rim=True)
     pen.ellipse(0, 1.0, 1.2, look.skin, "head", rim=True)
-    pen.ellipse(complex(-0.28, -0.35), 0.55, 0.6, lighter(look.skin, 0.07), "head")
+    pen.ellipse(complex(-0.28, -0.35), 0.55, 0.6, lighter(look.skin, 0.07), None)
     if chance(rng, 0.4):
         for side in (-1, 1):
-            pen.ellipse(complex(side * 0.58, 0.4), 0.2, 0.14, mix(look.skin, (230, 90, 90), 0.25), "head")
+            pen.ellipse(complex(side * 0.58, 0.4), 0.2, 0.14, mix(look.skin, (230, 90, 90), 0.25), None)
     if look.noun == "man" and chance(rng, 0.35):
         beard = [complex(x, 0.25 + 0.95 * (1 - x * x) ** 0.5) for x in (-0.97, -0.7, -0.35, 0, 0.35, 0.7, 0.97)]
         pen.polygon(beard + [0.6 + 0.5j, -0.6 + 0.5j], look.hair, "hair")
     draw_hair_front(pen, rng, look)
     draw_eyes(pen, rng, plan, look.iris, look.skin, darker(look.hair, 0.2))
-    pen.stroke([0.02 - 0.05j, 0.1 + 0.3j, -0.06 + 0.34j], 0.035, darker(look.skin, 0.25), "head")
+    pen.stroke([0.02 - 0.05j, 0.1 + 0.3j, -0.06 + 0.34j], 0.035, darker(look.skin, 0.25), None)
     draw_mouth(pen, rng, look.skin)

@@ -15,8 +15,8 @@ def _finger(pen: Pen, base: complex, degrees: float, length: float, radius: floa
     tip = base + cmath.rect(length, math.radians(degrees - 90))
     edge = max(0.025, 1.1 / pen.length)  # neighbours stay apart without an outline style, too
     pen.limb(base, tip, radius + edge, radius * 0.9 + edge, darker(skin, 0.5), "hand")
-    pen.limb(base, tip, radius, radius * 0.9, skin, "hand")
-    pen.ellipse(tip, radius * 0.5, radius * 0.5, lighter(skin, 0.3), "hand")
+    pen.limb(base, tip, radius, radius * 0.9, skin, None)
+    pen.ellipse(tip, radius * 0.5, radius * 0.5, lighter(skin, 0.3), None)
 
 
 def _fan(rng: np.random.Generator, plan: frozenset) -> list[tuple[float, float, str | None]]:
@@ -24,7 +24,7 @@ def _fan(rng: np.random.Generator, plan: frozenset) -> list[tuple[float, float, 
     spread = rng.uniform(17, 22)
     fan = [((1.5 - k) * spread, length, None) for k, length in enumerate(_LENGTHS)]
     if "extra finger" in plan:
-        if chance(rng, 0.5):
+        if chance(rng, 0.7):
             fan.append((-2.5 * spread, 0.38, "extra finger"))
         else:  # one more within the fan
             place = pick(rng, (1, 2, 3))
@@ -40,19 +40,15 @@ def draw_hand(pen: Pen, rng: np.random.Generator, skin: Color, plan: frozenset) 
     edge = max(0.025, 1.1 / pen.length)
     lean, plump = rng.uniform(-5, 5), rng.uniform(0.066, 0.08)
     fingers = sorted(_fan(rng, plan), key=lambda finger: finger[2] is not None)  # a missing one is not painted over
-    thumb = [(rng.uniform(52, 66), None)]
-    thumb_base = complex(0.2, -0.2)
-    for degrees, kind in thumb:
-        with pen.planting(kind):
-            _finger(pen, thumb_base, degrees + lean, 0.36, plump * 1.15, skin)
+    _finger(pen, complex(0.2, -0.2), rng.uniform(52, 66) + lean, 0.36, plump * 1.15, skin)  # the thumb
     for degrees, length, kind in fingers:
         base = complex(
             0.235 * math.sin(math.radians(degrees * 1.7)), -0.36 - 0.08 * math.cos(math.radians(degrees * 1.7))
         )
         with pen.planting(kind, visible=kind != "missing finger"):
             _finger(pen, base, degrees + lean, length * rng.uniform(0.95, 1.05), plump, skin)
-    for grow, color in ((edge, darker(skin, 0.5)), (0.0, skin)):
-        pen.ellipse(complex(0, -0.3), 0.25 + grow, 0.23 + grow, color, "hand")
-        pen.limb(0, complex(0, -0.2), 0.15 + grow, 0.2 + grow, color, "hand")
-    pen.stroke([complex(-0.15, -0.3), complex(0.02, -0.25), complex(0.17, -0.34)], 0.014, darker(skin, 0.25), "hand")
-    pen.stroke([complex(0.1, -0.12), complex(0.0, -0.2), complex(0.08, -0.32)], 0.014, darker(skin, 0.25), "hand")
+    for grow, color, part in ((edge, darker(skin, 0.5), "hand"), (0.0, skin, None)):
+        pen.ellipse(complex(0, -0.3), 0.25 + grow, 0.23 + grow, color, part)
+        pen.limb(0, complex(0, -0.2), 0.15 + grow, 0.2 + grow, color, part)
+    pen.stroke([complex(-0.15, -0.3), complex(0.02, -0.25), complex(0.17, -0.34)], 0.014, darker(skin, 0.25), None)
+    pen.stroke([complex(0.1, -0.12), complex(0.0, -0.2), complex(0.08, -0.32)], 0.014, darker(skin, 0.25), None)

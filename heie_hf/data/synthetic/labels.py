@@ -22,13 +22,16 @@ class Defect:
 
 
 def severity(kind: str, mask: np.ndarray) -> float:
-    """A kind's own weight, plus up to SIZE_WEIGHT for the side of the mask relative to the picture's (1/3 counts full)."""
+    """The kind's own weight plus a part of SIZE_WEIGHT, all of it from a ninth of the picture's area on.
+
+    `mask`: (H, W) bool, where the defect can be seen.
+    """
     extent = float(np.sqrt(mask.mean()) * 3)
     return BASE_SEVERITY[kind] + SIZE_WEIGHT * min(1.0, extent)
 
 
 def plausibility(severities: list[float]) -> float:
-    """The score in [0, 1]: the product of 1 - severity. 1 without defects, lower with each defect and with its severity."""
+    """The score in [0, 1]: the product of 1 - severity; 1 without defects, lower with each and with its severity."""
     return float(np.prod([1.0 - s for s in severities])) if severities else 1.0
 
 

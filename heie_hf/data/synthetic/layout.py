@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TILE = 112
-GRIDS = [(c, r) for c in range(1, 7) for r in range(1, 7) if 2 <= c * r <= 6]
+GRIDS = [(c, r) for c in range(1, 5) for r in range(1, 5) if 2 <= c * r <= 4]
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Slot:
 
 
 def random_size(rng: np.random.Generator, least: int, most: int) -> tuple[int, int]:
-    """Width and height, both within `least` .. `most` pixels, width / height within 1/3 .. 3, near-squares most often."""
+    """Width and height, both in `least` .. `most` pixels, width / height in 1/3 .. 3, near-squares most often."""
     ratio = float(np.exp(rng.triangular(0.0, 0.15, 1.0) * np.log(min(3.0, most / least))))
     short = np.exp(rng.uniform(np.log(least), np.log(most / ratio)))
     sides = round(short), min(most, int(short * ratio))
@@ -28,7 +28,7 @@ def random_size(rng: np.random.Generator, least: int, most: int) -> tuple[int, i
 def sight(size: tuple[int, int]) -> float:
     """Pixels of a small viewer per picture pixel, at most 1.
 
-    The viewer sees 2 to 6 tiles of 112 x 112, in the grid whose shape is nearest to the picture's.
+    The viewer sees 2 to 4 tiles of 112 x 112, in the grid whose shape is nearest to the picture's.
     """
     width, height = size
     columns, rows = min(GRIDS, key=lambda grid: abs(width / height - grid[0] / grid[1]))
@@ -40,11 +40,11 @@ def random_layout(rng: np.random.Generator, size: tuple[int, int]) -> tuple[list
     width, height = size
     ratio = width / height
     if ratio > 1.35:
-        counts = [(1, 1), (2, 1), (3, 1)] + [(4, 1)] * (ratio > 2.2)
+        counts = [(1, 1), (2, 1)] if ratio < 2.2 else [(2, 1), (2, 1), (3, 1)]
     elif ratio < 0.7:
-        counts = [(1, 1), (1, 2)] + [(1, 3)] * (ratio < 0.5)
+        counts = [(1, 1), (1, 1), (1, 2)]
     else:
-        counts = [(1, 1), (1, 1), (2, 1), (2, 1), (1, 2)] + [(2, 2)] * (min(size) >= 220)
+        counts = [(1, 1)] * 4 + [(2, 1)] * 2 + [(2, 2)] * (min(size) >= 400)
     columns, rows = counts[int(rng.integers(len(counts)))]
     xs, ys = _cuts(rng, columns, width), _cuts(rng, rows, height)
     slots = [Slot(x0, y0, x1 - x0, y1 - y0, y1 == height) for y0, y1 in zip(ys, ys[1:]) for x0, x1 in zip(xs, xs[1:])]

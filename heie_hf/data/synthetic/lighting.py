@@ -82,9 +82,9 @@ def finish(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     levels = (np.arange(256) / 255) ** gamma * 255 * gain
     table = np.concatenate([np.clip(np.round(levels * t), 0, 255) for t in tint]).astype(int).tolist()
     picture = picture.point(table)
-    if chance(rng, 0.3):
-        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 0.7)))
-    amount = int(rng.integers(0, 11))
+    if chance(rng, 0.2):
+        picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0.2, 0.5)))
+    amount = int(rng.integers(0, 7))
     if amount:
         mode = pick(rng, ("L", "L", "RGB"))
         count = picture.width * picture.height * len(mode)

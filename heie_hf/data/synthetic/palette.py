@@ -36,6 +36,11 @@ def jitter(rng: np.random.Generator, color: Color, amount: int = 14) -> Color:
     return tuple(min(255, max(0, int(c + s))) for c, s in zip(color, shift))
 
 
+def an(words: str) -> str:
+    """The words with their article: an orange dog, a red one."""
+    return ("an " if words[0] in "aeiou" else "a ") + words
+
+
 def named(rng: np.random.Generator, colors: dict[str, Color]) -> tuple[str, Color]:
     """A colour's name and a shade of it."""
     name = pick(rng, tuple(colors))

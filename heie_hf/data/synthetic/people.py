@@ -8,7 +8,7 @@ import numpy as np
 from .canvas import Color, Pen, darker, lighter
 from .faces import Look, draw_head, random_look
 from .hands import draw_hand
-from .palette import CLOTHES, chance, jitter, named, pick
+from .palette import CLOTHES, an, chance, jitter, named, pick
 from .thing import Thing
 
 
@@ -89,7 +89,7 @@ def draw_person(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     pen.limb(complex(-shoulder + 0.03, -0.7), complex(shoulder - 0.03, -0.7), 0.035, 0.035, shirt, "torso")
     if chance(rng, 0.35):
         for y in (-0.65, -0.57, -0.49):
-            pen.limb(complex(-0.1, y), complex(0.1, y), 0.012, 0.012, lighter(shirt, 0.45), "torso")
+            pen.limb(complex(-0.1, y), complex(0.1, y), 0.012, 0.012, lighter(shirt, 0.45), None)
     for side in (-1, 1):
         hands = plan if side == bad_hand else frozenset()
         draw_arm(pen, rng, look, darker(shirt, 0.12), complex(side * shoulder, -0.7), side, side == torn_arm, hands)
@@ -98,7 +98,7 @@ def draw_person(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     places = {"detached limb": "leg" if torn_leg else "arm"}
     return Thing(
         look.noun,
-        f"a {look.noun} in a {shirt_name} shirt",
+        f"a {look.noun} in {an(shirt_name)} shirt",
         f"a {look.noun} in {shirt_name}",
         [(pen.to(at), radius * pen.length, what) for at, radius, what in anchors],
         places,
@@ -127,7 +127,20 @@ def draw_portrait(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     anchors.append((complex(bad_hand * 0.45, -0.5), 0.16, "hand"))
     return Thing(
         look.noun,
-        f"a close view of a {look.noun} in a {shirt_name} shirt",
+        f"a close view of a {look.noun} in {an(shirt_name)} shirt",
         f"a {look.noun} in {shirt_name}",
         [(pen.to(at), radius * pen.length, what) for at, radius, what in anchors],
     )
+
+
+def draw_raised_hand(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
+    """One hand, close. Frame: middle of the lower edge, height = 1."""
+    look = random_look(rng)
+    name, sleeve = named(rng, CLOTHES)
+    wrist = complex(rng.uniform(-0.04, 0.04), rng.uniform(-0.36, -0.32))
+    pen.limb(complex(rng.uniform(-0.1, 0.1), 0.1), wrist, 0.12, 0.1, look.skin, "arm", rim=True)
+    pen.limb(complex(wrist.real * 0.3, 0.1), wrist * 0.5, 0.15, 0.15, sleeve, "arm", rim=True)
+    palm = pen.at(wrist, rng.uniform(-12, 12), rng.uniform(0.58, 0.64))
+    draw_hand(palm, rng, look.skin, plan)
+    anchors = [(palm.to(-0.3j), 0.3 * palm.length, "palm"), (palm.to(-0.65j), 0.3 * palm.length, "fingers")]
+    return Thing("hand", f"a raised hand in {an(name)} sleeve", "a raised hand", anchors)

@@ -115,8 +115,9 @@ def _attempt(rng: np.random.Generator, domain: Domain) -> Scene | None:
 def draw_scene(seed: int, index: int, unseen: bool = False) -> Scene:
     """Scene `index` of the endless series `seed`; always the same, whatever was drawn before.
 
-    `unseen` draws from the other domain, meant for tests only: places, styles, sizes (500 to 1000 pixels a side) and two
-    kinds of defect that the standard domain does not have. A scene with a defect that cannot be seen is drawn anew from the same stream of random numbers.
+    `unseen` draws from the other domain, meant for tests only: places, styles, sizes (500 to 1000 pixels a side) and
+    two kinds of defect that the standard domain does not have. A scene with a defect that cannot be seen is drawn anew
+    from the same stream of random numbers.
     """
     rng = np.random.default_rng([seed, index])
     scene = None

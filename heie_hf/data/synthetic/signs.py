@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .canvas import Color, Pen, darker, lighter
-from .palette import CLOTHES, chance, named, pick
+from .palette import CLOTHES, an, chance, named, pick
 from .thing import Thing
 from .vocabulary import PARTS
 
@@ -89,9 +89,8 @@ def draw_sign(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     _write(pen, rng, word, room, ink, garbled)
     center, size = pen.to(complex(0, (top + bottom) / 2)), 0.42 * pen.length
     anchors = [(center + 0.5 * pen.length * side, size, "board") for side in (-1, 1)]
-    article = "an" if name == "orange" else "a"
     # the description tells nothing of the word, else it would give away whether it can be read
-    return Thing("sign", f"{article} {name} sign with a word", f"{article} {name} sign", anchors)
+    return Thing("sign", an(f"{name} sign with a word"), an(f"{name} sign"), anchors)
 
 
 def _ink(rng: np.random.Generator, dark_board: bool) -> Color:

@@ -61,7 +61,7 @@ def _listing(phrases: list[str]) -> str:
 
 
 def describe(rng: np.random.Generator, phrases: list[str], place: str) -> str:
-    opening = pick(rng, ("", "", "a picture of ", "a drawing of ", "we see ")) if len(phrases) < 3 else ""
+    opening = pick(rng, ("", "", "a picture of ", "a drawing of ", "we see ")) if len(phrases) == 1 else ""
     return _sentence(opening + _listing(phrases) + " " + place)
 
 

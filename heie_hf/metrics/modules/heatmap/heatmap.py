@@ -26,7 +26,6 @@ class Heatmap(evaluate.Metric):
             citation=_CITATION,
             inputs_description=_INPUTS,
             features=datasets.Features({"predictions": heatmap, "references": heatmap}),
-            format="numpy",
         )
 
     def _compute(self, predictions, references, **parameters):

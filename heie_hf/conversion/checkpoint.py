@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,9 +67,7 @@ def _convert_original(source: Path, original: dict, directory: Path, max_shard_s
     new_ids = new_token_ids(tokenizer, config.max_patches)
     config.text_config.vocab_size = max(config.text_config.vocab_size, len(tokenizer))
     config.architectures = [HEIEForImplausibility.__name__]
-    with ExitStack() as stack:
-        weights = SourceWeights(source, stack)
-        convert_weights(weights, config, is_internlm2(original), new_ids, directory, max_shard_size)
+    convert_weights(SourceWeights(source), config, is_internlm2(original), new_ids, directory, max_shard_size)
     config.save_pretrained(directory)
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     GenerationConfig(**ends).save_pretrained(directory)

@@ -1,0 +1,113 @@
+"""A folder with JSON lines: what `heie synthesize` writes, and the layout of Expl-AIGI-Eval.
+
+Each line has `image` and may have `id`, `heatmap`, `misalignment_heatmap` (paths from the folder), `score` and the
+other scores, `prompt`, and the text: `conversations` with a "gpt" turn, or `description`, `regions`, `analysis`.
+`defects.jsonl` beside it, if there, has lines of `id` and `defects`.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from heie_hf.processing.explanation_heie import Explanation, parse
+
+from .fields import explanation_cells, fail, heatmap_cell, image_cell, required, unit_score
+from .schema import FEATURES
+
+HOME = "https://github.com/yfthu/HEIE"
+WHERE = "`heie synthesize --num-images N --output-dir FOLDER` writes such a folder."
+SCORES = ("score", "aesthetics_score", "alignment_score", "overall_score")
+HEATMAPS = ("heatmap", "misalignment_heatmap")
+DEFECT = FEATURES["defects"].feature
+TEXTS = ("image", *HEATMAPS, "prompt", "description", "regions", "analysis")
+LISTS = ("conversations", "defects")
+
+
+def sources(root: Path, split: str = "annotations") -> dict:
+    """`root` is a folder with <split>.jsonl, or the JSON lines file itself."""
+    lines = required(root / f"{split}.jsonl" if root.is_dir() else root, WHERE)
+    # the folder too: a changed picture must not be overlooked
+    return {"lines": lines, "folder": lines.parent}
+
+
+def entries(lines: Path, folder: Path) -> Iterator[tuple[str, Callable[[], dict]]]:
+    defects = {}
+    for place, record in read_lines(folder / "defects.jsonl") if (folder / "defects.jsonl").exists() else []:
+        if isinstance(record, ValueError):
+            yield place, partial(fail, record)
+        else:
+            defects[str(record.get("id"))] = record.get("defects")
+    for place, record in read_lines(lines):
+        if isinstance(record, ValueError):
+            yield place, partial(fail, record)
+        else:
+            yield place, partial(make_row, {"defects": defects.get(str(record.get("id")))} | record, folder)
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
+    """Place and content of each line that is not blank; a ValueError where it is no JSON object."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f"{path}:{number}", _json_object(line)
+
+
+def _json_object(line: bytes) -> dict | ValueError:
+    try:
+        record = json.loads(line)
+    except ValueError as error:  # also of bytes that are not UTF-8
+        return ValueError(f"is not JSON: {error}")
+    return record if isinstance(record, dict) else ValueError("is not a JSON object")
+
+
+def make_row(record: dict, folder: Path) -> dict:
+    """A row from one line. Raises ValueError with the reason why there can be none."""
+    _check_types(record)
+    if not record.get("image"):
+        raise ValueError("names no image")
+    path = folder / record["image"]
+    row = {"id": str(record.get("id", path.stem)), "prompt": record.get("prompt")} | text_cells(record)
+    row["image"], size = _of(record["image"], image_cell, path)
+    for name in HEATMAPS:
+        if record.get(name) is not None:
+            row[name] = _of(record[name], heatmap_cell, folder / record[name], size)
+    for name in SCORES:
+        if record.get(name) is not None:
+            row[name] = unit_score(record[name], name)
+    if record.get("defects") is not None:
+        row["defects"] = [{name: defect.get(name) for name in DEFECT} for defect in record["defects"]]
+    return row
+
+
+def _check_types(record: dict) -> None:
+    for name in TEXTS:
+        if not isinstance(record.get(name), str | None):
+            raise ValueError(f"{name} is not a text")
+    for name in LISTS:
+        items = record.get(name)
+        if not (items is None or isinstance(items, list) and all(isinstance(item, dict) for item in items)):
+            raise ValueError(f"{name} is not a list of objects")
+
+
+def _of(name: str, read: Callable, *arguments) -> object:
+    """What `read` gives; its reasons do not tell which of a row's files is meant."""
+    try:
+        return read(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def text_cells(record: dict) -> dict[str, str | None]:
+    """The sections of a line, from its "gpt" turn or from keys of their own; None where there are none.
+
+    Raises:
+        ValueError: the turn has none of the sections.
+    """
+    turns = [str(turn.get("value")) for turn in record.get("conversations") or [] if turn.get("from") == "gpt"]
+    if not turns:
+        return explanation_cells(Explanation(*(record.get(key) for key in ("description", "regions", "analysis"))))
+    explanation = parse(turns[0])
+    if not explanation:
+        raise ValueError("the answer has none of the sections of an explanation")
+    return explanation_cells(explanation)

@@ -1,0 +1,26 @@
+"""Evaluation: predictions kept on disk, every figure with its interval, reports, comparisons.
+
+result, = evaluate(read_data("scenes"), EvaluatedModel("heie-tiny", load), "results")
+differences, num_images = compare_results("results-a", "results-b")
+"""
+
+from .comparison import Difference, compare_results
+from .data import EvaluationData, read_all, read_data
+from .model import EvaluatedModel, fingerprint
+from .results import Result, load_samples
+from .run import evaluate
+from .store import EvaluationError
+
+__all__ = [
+    "Difference",
+    "EvaluatedModel",
+    "EvaluationData",
+    "EvaluationError",
+    "Result",
+    "compare_results",
+    "evaluate",
+    "fingerprint",
+    "load_samples",
+    "read_all",
+    "read_data",
+]

@@ -1,0 +1,143 @@
+"""What the embedded default is made of and trained on; `examples/train_tiny.py` trains it, stage by stage."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, Value
+from torch import nn
+from torch.nn import functional
+from transformers import InternVLVisionConfig, InternVLVisionModel
+
+from heie_hf.data.schema import FEATURES
+from heie_hf.data.synthetic import DEFECTS, PARTS, draw_scene
+from heie_hf.data.synthetic.export import scene_id, to_row
+from heie_hf.data.tokenizer import train_tokenizer
+from heie_hf.modeling.configuration_heie import HEIEConfig
+from heie_hf.modeling.modeling_heie import HEIEForImplausibility
+from heie_hf.processing.image_processing_heie import HEIEImageProcessor
+from heie_hf.processing.processing_heie import HEIEProcessor
+
+CELL = 14  # pixels of a vision patch
+SIDE = 8  # of them per image patch and side
+# The pipeline shows it once.
+NOTICE = "This model was trained on drawn synthetic scenes only: it shows how HEIE works, it cannot judge photographs."
+IMAGE_PROCESSOR = HEIEImageProcessor(
+    size={"height": CELL * SIDE, "width": CELL * SIDE}, max_patches=4, heatmap_size={"height": 32, "width": 32}
+)
+VISION = {
+    "hidden_size": 160,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 5,
+    "intermediate_size": 640,
+    "image_size": [CELL * SIDE, CELL * SIDE],
+    "patch_size": [CELL, CELL],
+}
+TEXT = {
+    "model_type": "qwen2",
+    "hidden_size": 192,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 6,
+    "intermediate_size": 512,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
+}
+
+NUM_PARTS, NUM_DEFECTS = len(PARTS) - 1, len(DEFECTS) - 1
+LABEL_BITS = np.uint64(1) << np.arange(NUM_PARTS + NUM_DEFECTS, dtype=np.uint64)
+PART_BITS = np.append(np.uint64(0), LABEL_BITS[:NUM_PARTS])  # nothing for the background
+DEFECT_BITS = np.append(np.uint64(0), LABEL_BITS[NUM_PARTS:])
+
+
+def look(labels: np.ndarray, columns: int, rows: int, samples: int = 7) -> np.ndarray:
+    """(H, W) bit sets to (rows * columns, 8, 8): what is seen at any of samples^2 points of each cell."""
+    height, width = labels.shape
+    y = ((np.arange(rows * SIDE * samples) + 0.5) * height / (rows * SIDE * samples)).astype(int)
+    x = ((np.arange(columns * SIDE * samples) + 0.5) * width / (columns * SIDE * samples)).astype(int)
+    points = labels[y[:, None], x].reshape(rows, SIDE, samples, columns, SIDE, samples)
+    cells = np.bitwise_or.reduce(np.bitwise_or.reduce(points, axis=5), axis=2)  # (rows, 8, columns, 8)
+    return cells.swapaxes(1, 2).reshape(-1, SIDE, SIDE)
+
+
+def draw_rows(seed: int, indices: list[int]):
+    """Rows of the common schema, images uncompressed, and `cells`: parts and defects seen, cut as the image is."""
+    for index in indices:
+        scene = draw_scene(seed, index)
+        labels = PART_BITS[scene.parts] | DEFECT_BITS[scene.defect_map]
+        grid = IMAGE_PROCESSOR.get_patch_grid(*labels.shape)
+        cells = np.concatenate([look(labels, *grid), look(labels, 1, 1)])  # (N + 1, 8, 8)
+        image = io.BytesIO()
+        scene.image.save(image, "BMP")  # read back four times in training
+        row = to_row(scene, scene_id(seed, index)) | {"image": {"bytes": image.getvalue(), "path": None}}
+        yield row | {"cells": cells.tobytes()}
+
+
+def scenes(seed: int, count: int, folder: Path) -> Dataset:
+    """The first `count` scenes of a seed, drawn once by one process per core and kept in `folder` (0.45 MB each)."""
+    return Dataset.from_generator(
+        draw_rows,
+        features=Features(FEATURES | {"cells": Value("binary")}),
+        gen_kwargs={"seed": seed, "indices": list(range(count))},
+        num_proc=os.cpu_count(),
+        cache_dir=str(folder),
+        fingerprint=scene_id(seed, count),  # found again after a change of this file too
+    )
+
+
+class PartsAndDefects(nn.Module):
+    """The vision tower with a linear head: which parts and which defects does each 14-pixel cell show?"""
+
+    def __init__(self):
+        super().__init__()
+        # Eager attention: the backward pass of SDPA takes twice as long on a CPU.
+        config = InternVLVisionConfig(**VISION, layer_scale_init_value=1.0, attn_implementation="eager")
+        self.tower = InternVLVisionModel(config)
+        for embedding in (self.tower.embeddings.cls_token, self.tower.embeddings.position_embeddings):
+            nn.init.trunc_normal_(embedding, std=0.02)  # InternVL's zeros are meant for pretrained weights
+        self.head = nn.Sequential(
+            nn.LayerNorm(VISION["hidden_size"]), nn.Linear(VISION["hidden_size"], len(LABEL_BITS))
+        )
+        weight = torch.cat([torch.ones(NUM_PARTS), torch.full((NUM_DEFECTS,), 3.0)])
+        self.register_buffer("weight", weight, persistent=False)  # defects are small and rare
+
+    def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(P, 3, 112, 112), (P, 64, labels) -> loss and logits."""
+        logits = self.head(self.tower(pixel_values).last_hidden_state[:, 1:]).float()
+        loss = functional.binary_cross_entropy_with_logits(logits, labels, self.weight, pos_weight=self.weight)
+        return {"loss": loss, "logits": logits}
+
+
+def collate_cells(rows: list[dict]) -> dict[str, torch.Tensor]:
+    """Rows to `pixel_values` (P, 3, 112, 112) and `labels` (P, 64, labels), 0 or 1."""
+    cells = np.concatenate([np.frombuffer(row["cells"], np.uint64).reshape(-1, SIDE**2, 1) for row in rows])
+    labels = torch.from_numpy((cells & LABEL_BITS != 0).astype(np.float32))
+    images = IMAGE_PROCESSOR([row["image"] for row in rows], return_tensors="pt")
+    return {"pixel_values": images["pixel_values"], "labels": labels}
+
+
+def new_model(rows: Dataset, tower: InternVLVisionModel) -> tuple[HEIEForImplausibility, HEIEProcessor]:
+    """The whole model around a trained tower, and a processor with a vocabulary of the scenes' texts."""
+    texts = rows.select(range(min(len(rows), 5000))).select_columns(["description", "regions", "analysis"])
+    sections = [list(texts[name]) for name in texts.column_names]
+    tokenizer = train_tokenizer(sum(sections, []), vocab_size=700, max_patches=IMAGE_PROCESSOR.max_patches)
+    processor = HEIEProcessor(IMAGE_PROCESSOR, tokenizer, image_seq_length=(SIDE // 2) ** 2)
+    longest = [max(map(len, tokenizer(section)["input_ids"])) for section in sections]
+    config = HEIEConfig(
+        text_config=TEXT | {"vocab_size": len(tokenizer)},
+        vision_config=VISION,
+        mapper_config={"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256},
+        scorer_config={"hidden_size": 128},
+        tie_word_embeddings=True,
+        image_seq_length=(SIDE // 2) ** 2,
+        section_max_tokens=[length + 8 for length in longest],
+        training_data_notice=NOTICE,
+        pad_token_id=tokenizer.pad_token_id,
+        attn_implementation="eager",
+        **processor.model_token_config(),
+    )
+    model = HEIEForImplausibility(config)
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    return model, processor

@@ -1,0 +1,111 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import heie_hf
+from heie_hf.cli import main
+from heie_hf.data.synthetic import synthesize
+
+ROOT = Path(heie_hf.__file__).resolve().parents[1]
+FAST = ("--device", "cpu", "--batch-size", "2", "--num-workers", "0")
+
+
+@pytest.fixture
+def heie(capfd):
+    """heie(...) -> exit status, stdout and stderr as lists of lines."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as exit:
+            main([str(argument) for argument in arguments])
+        printed = capfd.readouterr()
+        return exit.value.code or 0, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def evaluate(heie, tiny_checkpoint):
+    return lambda *arguments: heie("evaluate", "--model", tiny_checkpoint, *FAST, *arguments)
+
+
+def test_evaluate_then_compare(evaluate, heie, scenes, tmp_path):
+    fusions = ("--fusion", "uncertainty", "--fusion", "local")
+    status, out, _ = evaluate("--dataset", scenes, "--output-dir", tmp_path, "--text", "none", *fusions)
+    assert status == 0
+    assert [json.loads(line)["result"] for line in out] == ["uncertainty", "local"]
+    status, out, _ = heie("compare", tmp_path / "uncertainty", tmp_path / "local")
+    lines = {json.loads(line)["figure"]: json.loads(line) for line in out}
+    assert status == 0 and lines["cc"]["num_images"] == 6
+    assert lines["plcc_token"]["verdict"] == "no difference shown"
+
+
+def test_a_broken_row_is_reported_and_the_rest_goes_on(evaluate, tmp_path):
+    synthesize(3, 11, tmp_path / "scenes")
+    sorted((tmp_path / "scenes" / "images").iterdir())[0].write_bytes(b"no picture")
+    arguments = ("--dataset", tmp_path / "scenes", "--output-dir", tmp_path / "out", "--text", "none")
+    status, out, err = evaluate(*arguments)
+    assert status == 1
+    assert json.loads(out[0])["num_images"] == 2
+    assert any(line.startswith("heie: ") and "is not an image" in line for line in err)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--dataset", "richhf"], "no data set 'richhf'"),
+        (["--dataset", "richhf18k"], "needs root="),
+        (["--dataset", "synthetic", "--root", "-", "--root", "-"], "1 data sets, but 2 of --root"),
+        (["--dataset", "synthetic", "--option", "seed"], "an option is NAME=VALUE"),
+        (["--dataset", "synthetic", "--fusion", "mean"], "mean"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(evaluate, tmp_path, arguments, message):
+    status, out, err = evaluate(*arguments, "--output-dir", tmp_path)
+    assert (status, out) == (2, [])
+    assert message in err[-1] and err[-1].startswith("heie: ")
+
+
+def test_other_weights_in_the_same_place_are_noticed(evaluate, tiny_checkpoint, tmp_path):
+    arguments = ("--dataset", "synthetic", "--option", "num_images=1", "--text", "none", "--output-dir", tmp_path)
+    assert evaluate(*arguments)[0] == 0
+    os.utime(Path(tiny_checkpoint) / "model.safetensors")
+    status, _, err = evaluate(*arguments)
+    assert status == 2 and "holds predictions of another run (weights was" in err[-1]
+
+
+def test_comparing_with_no_result(heie, tmp_path):
+    status, _, err = heie("compare", tmp_path, tmp_path)
+    assert status == 2 and "no samples.parquet" in err[-1]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(scenes, tiny_checkpoint, complete, tmp_path, datasets_cache):
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    command = ["-m", "heie_hf.cli", "evaluate", "--model", tiny_checkpoint, "--dataset", scenes, *FAST]
+    environment = os.environ | {"HF_DATASETS_CACHE": str(datasets_cache), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, "--main_process_port", "0", *command, "--output-dir", tmp_path],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert len(done.stdout.splitlines()) == 1
+    for name, value in complete.metrics.items():
+        if not isinstance(value, dict):
+            assert metrics[name] == pytest.approx(value, abs=1e-6), name

@@ -1,0 +1,66 @@
+"""Other fusions and given heatmaps from what is stored: Tables 5 and 7 without new inference."""
+
+import numpy as np
+import pytest
+import torch
+
+from heie_hf.evaluation import EvaluatedModel, EvaluationError
+from heie_hf.evaluation.measure import on_canvas
+from heie_hf.processing.image_processing_heie import HEIEImageProcessor
+
+FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd", "plcc", "srcc", "plcc_token", "plcc_map")
+
+
+@pytest.mark.parametrize("fusion", ["fixed", "local", "global"])
+def test_fusing_again_equals_inference_with_that_fusion(
+    run, stored_only, make_tiny_model, tiny_processor, tmp_path, fusion
+):
+    own = run(text="none")
+    again = run(text="none", model=stored_only, fusions=[fusion])
+    other = EvaluatedModel("other", lambda: (make_tiny_model(fusion=fusion), tiny_processor))
+    inference = run(text="none", model=other, output_dir=tmp_path / "inference")
+    assert inference.metrics["run"]["fusion"] == fusion
+    for name in FIGURES:
+        assert again.metrics[name] == pytest.approx(inference.metrics[name], abs=1e-6), name
+    assert again.metrics["cc"] != pytest.approx(own.metrics["cc"], abs=1e-5)
+
+
+def test_back_to_the_fusion_of_the_model(run, stored_only):
+    first = run(text="none")
+    run(text="none", model=stored_only, fusions=["local"])
+    assert run(text="none", model=stored_only, fusions=["uncertainty"]).flat == first.flat
+
+
+def test_a_learned_weight_must_be_there(run, make_tiny_model, tiny_processor, tmp_path):
+    run(text="none")
+    with pytest.raises(EvaluationError, match="trained with fusion 'uncertainty'"):
+        run(text="none", fusions=["learned"])
+    learned = make_tiny_model(fusion="learned")
+    with torch.no_grad():
+        learned.fuser.local_logit.fill_(2.0)
+    model = EvaluatedModel("learned", lambda: (learned, tiny_processor))
+    weighted = run(text="none", model=model, output_dir=tmp_path / "learned")
+    assert weighted.flat == run(text="none", model=model, output_dir=tmp_path / "learned", fusions=["learned"]).flat
+    assert (
+        weighted.metrics["mse"]
+        != run(text="none", model=model, output_dir=tmp_path / "learned", fusions=["fixed"]).metrics["mse"]
+    )
+
+
+def test_reference_heatmap_changes_the_score_only(run, data, stored_only, tiny_model):
+    own = run(text="none")
+    given = run(text="none", model=stored_only, heatmap="reference")
+    for name in ("mse", "cc", "plcc_token"):
+        assert given.metrics[name] == pytest.approx(own.metrics[name], abs=1e-6)
+    assert given.metrics["plcc"] != own.metrics["plcc"]
+    empty = [sample["map_score"] for sample in given.samples if sample["gt_sum"] == 0]
+    with torch.no_grad():
+        of_nothing = tiny_model.scorer(torch.zeros(1, 32), [torch.zeros(32, 32)])[2].item()
+    assert empty == pytest.approx([of_nothing] * len(empty), abs=1e-6)
+
+
+def test_a_target_goes_onto_the_canvas_as_in_training():
+    target = np.random.default_rng(0).random((60, 150), dtype=np.float32)
+    processor = HEIEImageProcessor(heatmap_size={"height": 8, "width": 8})
+    expected = processor.join_heatmap(processor.cut_heatmap(target, (3, 1)), (3, 1))
+    assert np.array_equal(on_canvas(target, (8, 24), np.array([3, 1])), expected)

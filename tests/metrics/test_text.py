@@ -1,0 +1,148 @@
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from heie_hf.metrics.text import bert_score, issue_metrics, perplexity, rouge_l, text_nll
+from heie_hf.modeling.generation_heie import chain_of_thought_literals
+
+# ---------------------------------------------------------------- issues
+
+
+def test_issues_are_counted_over_all_images():
+    row = issue_metrics([["extra finger", "extra eye"], ["missing leg"], []], [["extra finger"], ["extra eye"], []])
+    assert row == {"issue_precision": 1 / 3, "issue_recall": 1 / 2, "issue_f1": 2 / 5, "num_issues": 2}
+
+
+def test_naming_an_issue_twice_counts_once():
+    row = issue_metrics([["extra eye", "extra eye"]], [["extra eye"]])
+    assert (row["issue_precision"], row["issue_recall"], row["issue_f1"]) == (1, 1, 1)
+
+
+def test_false_alarm_on_a_flawless_image_costs_precision():
+    row = issue_metrics([["extra eye"], ["extra eye"]], [["extra eye"], []])
+    assert (row["issue_precision"], row["issue_recall"]) == (0.5, 1)
+
+
+def test_nothing_named_or_nothing_there():
+    silent = issue_metrics([[]], [["extra eye"]])
+    assert np.isnan(silent["issue_precision"])
+    assert (silent["issue_recall"], silent["issue_f1"]) == (0, 0)
+    assert np.isnan(list(issue_metrics([[]], [[]]).values())[:3]).all()
+    assert np.isnan(issue_metrics([], [])["issue_f1"])
+
+
+def test_different_numbers_of_images_are_refused():
+    with pytest.raises(ValueError):
+        issue_metrics([["extra eye"]], [])
+
+
+# ---------------------------------------------------------------- overlap of texts
+
+
+def test_rouge_l_by_hand():
+    pytest.importorskip("rouge_score")
+    scores = rouge_l(
+        ["the left hand has six fingers", "", "a dog"], ["the hand has six long fingers", "a dog", "A dog!"]
+    )
+    assert scores == pytest.approx([5 / 6, 0, 1])  # longest common subsequence: the hand has six fingers
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory):
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("bert")
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    BertTokenizer(vocab={token: index for index, token in enumerate(vocabulary)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
+    return str(folder)
+
+
+def test_bert_score_with_a_local_model(tiny_bert):
+    pytest.importorskip("bert_score")
+    scores = bert_score(["a hand", "two clocks", "", "a dog"], ["a hand", "the left leg", "a dog", " "], tiny_bert, 2)
+    assert scores[0] == pytest.approx(1, abs=1e-5)
+    assert 0 < scores[1] < 1
+    assert scores[2:].tolist() == [0, 0]
+
+
+def test_bert_score_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("heie_hf.metrics.text.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install bert_score"):
+        bert_score(["a"], ["b"], "bert", 2)
+
+
+# ---------------------------------------------------------------- perplexity
+
+
+@pytest.fixture
+def rows(images, targets):
+    return [{"image": image, **target["explanation"]} for image, target in zip(images, targets, strict=True)]
+
+
+def nll_by_hand(model, processor, row):
+    """The chain of thought put together id by id, one image, log-probabilities from a whole forward pass."""
+    prompt = processor(images=[row["image"]])
+    num_patches = prompt["num_patches"].item()
+    ids, free = prompt["input_ids"][0].tolist(), []
+    literals = chain_of_thought_literals(model.config, num_patches)
+    for literal, section in zip(literals, ("description", "regions", "analysis", None), strict=True):
+        ids += literal
+        words = processor.tokenizer(row[section], add_special_tokens=False)["input_ids"] if section else []
+        free += range(len(ids), len(ids) + len(words))
+        ids += words
+    ids = torch.tensor(ids)
+    inputs = prompt | {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
+    with torch.no_grad():
+        log_probabilities = model(**inputs).logits[0].log_softmax(-1)
+    free = torch.tensor(free)
+    return -log_probabilities[free - 1, ids[free]].sum().item(), len(free)
+
+
+def test_nll_is_of_the_free_text_alone(tiny_model, tiny_processor, rows):
+    nll, num_tokens = text_nll(tiny_model, tiny_processor, [row["image"] for row in rows], rows)
+    expected = [nll_by_hand(tiny_model, tiny_processor, row) for row in rows]
+    assert num_tokens.tolist() == [count for _, count in expected]
+    assert nll == pytest.approx([value for value, _ in expected], rel=1e-4)
+
+
+def test_perplexity_weighs_tokens_and_does_not_depend_on_the_batches(tiny_model, tiny_processor, rows):
+    nll, num_tokens = zip(*(nll_by_hand(tiny_model, tiny_processor, row) for row in rows), strict=True)
+    for batch_size in (1, 3):
+        result = perplexity(tiny_model, tiny_processor, rows, batch_size=batch_size)
+        assert set(result) == {"perplexity_reference", "num_tokens_reference"}
+        assert result["perplexity_reference"] == pytest.approx(np.exp(sum(nll) / sum(num_tokens)), rel=1e-4)
+
+
+def test_rows_without_text_are_left_out(tiny_model, tiny_processor, rows):
+    nothing = {"image": rows[0]["image"], "description": None, "regions": None, "analysis": ""}
+    both = perplexity(tiny_model, tiny_processor, [rows[1], nothing])
+    assert both == pytest.approx(perplexity(tiny_model, tiny_processor, rows[1:2]), rel=1e-4)
+    none = perplexity(tiny_model, tiny_processor, [nothing])
+    assert np.isnan(none["perplexity_reference"])
+    nll, num_tokens = text_nll(tiny_model, tiny_processor, [nothing["image"]], [nothing])
+    assert (nll.tolist(), num_tokens.tolist()) == ([0], [0])
+
+
+def test_perplexity_of_the_models_own_text(tiny_model, tiny_processor, rows):
+    own = perplexity(tiny_model, tiny_processor, rows, text="generated")
+    reference = perplexity(tiny_model, tiny_processor, rows)
+    assert own["num_tokens_generated"] > 0
+    assert 1 < own["perplexity_generated"] < reference["perplexity_reference"]  # greedy text is the likelier one
+
+
+def test_synthetic_issues_find_themselves():
+    if importlib.util.find_spec("heie_hf.data.synthetic") is None:
+        pytest.skip("no synthetic data set here")
+    from heie_hf.data import synthetic
+
+    rows = synthetic.load(num_images=6, seed=3)
+    texts = [f"{row['regions']}\n{row['analysis']}" for row in rows]
+    kinds = [[defect["kind"] for defect in row["defects"]] for row in rows]
+    result = issue_metrics([synthetic.issues_in(text) for text in texts], kinds)
+    assert (result["issue_precision"], result["issue_recall"]) == (1, 1)

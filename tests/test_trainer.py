@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import HfArgumentParser
+
+from heie_hf import HEIEDataCollator, HEIEForImplausibility, HEIETrainer, HEIETrainingArguments
+from heie_hf.training_tiny import look
+
+MIX = {"reference": 0.6, "none": 0.2, "swapped": 0.2}
+COMPONENTS = ("lm_loss", "heatmap_loss", "laplace_loss", "score_loss")
+
+
+@pytest.fixture(scope="module")
+def rows(images, targets):
+    """Eight rows of the common schema; one lacks the text, one the heatmap, one the score."""
+    made = []
+    for index in range(8):
+        image, target = images[index % 4], targets[index % 4]
+        heatmap = Image.fromarray((target["heatmap"] * 255).astype(np.uint8))
+        sections = target["explanation"] | {"analysis": f"Fault number {index}."}
+        made.append({"id": f"row-{index}", "image": image, "heatmap": heatmap, "score": target["score"]} | sections)
+    made[1] |= dict.fromkeys(("description", "regions", "analysis"))
+    made[2]["heatmap"] = None
+    made[3]["score"] = None
+    return made
+
+
+@pytest.fixture
+def train(rows, make_tiny_model, tiny_processor, tmp_path):
+    """train(folder, resume, mix, **arguments) -> trainer, after training a fresh model."""
+
+    def run(folder="run", resume=None, mix=None, **arguments):
+        settings = {"max_steps": 2, "per_device_train_batch_size": 4, "save_strategy": "no", "logging_steps": 1}
+        settings |= {"learning_rate": 1e-2, "optim": "sgd", "seed": 3, "warmup_steps": 0} | arguments
+        trainer = HEIETrainer(
+            make_tiny_model(seed=1),
+            HEIETrainingArguments(str(tmp_path / folder), use_cpu=True, report_to="none", **settings),
+            HEIEDataCollator(tiny_processor, mix),
+            train_dataset=rows,
+            eval_dataset=rows[:5],
+        )
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    return run
+
+
+def weights(trainer):
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def difference(first, second):
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def labels_of(collator, rows):
+    return (collator(rows)["labels"] != -100).sum(dim=1)
+
+
+class TestCollator:
+    def test_rows_become_a_batch_with_labels(self, rows, tiny_processor):
+        batch = HEIEDataCollator(tiny_processor)(rows)
+        assert next(iter(batch)) == "input_ids"
+        assert len(batch["heatmap_labels"]) == batch["num_patches"].sum() == len(batch["pixel_values"])
+        assert batch["score_labels"][0] == rows[0]["score"]
+
+    def test_what_a_row_lacks_is_masked_and_nothing_else(self, rows, tiny_processor):
+        batch = HEIEDataCollator(tiny_processor)(rows)
+        per_image = batch["heatmap_labels"].split(batch["num_patches"].tolist())
+        assert [bool(cells.isnan().all()) for cells in per_image] == [index == 2 for index in range(8)]
+        assert batch["score_labels"].isnan().tolist() == [index == 3 for index in range(8)]
+        assert ((batch["labels"] != -100).sum(dim=1) == 0).tolist() == [index == 1 for index in range(8)]
+
+    def test_without_text_the_template_stays(self, rows, tiny_processor):
+        batch = HEIEDataCollator(tiny_processor, {"none": 1.0})(rows)
+        assert (batch["labels"] == -100).all()
+        assert (batch["input_ids"] == tiny_processor.map_token_id).sum() == len(rows)
+        assert not any("Fault" in text for text in tiny_processor.batch_decode(batch["input_ids"]))
+
+    def test_swapped_texts_are_shown_but_not_learnt(self, rows, tiny_processor):
+        batch = HEIEDataCollator(tiny_processor, {"swapped": 1.0})(rows)
+        assert (batch["labels"] == -100).all()
+        for index, text in enumerate(tiny_processor.batch_decode(batch["input_ids"])):
+            assert f"Fault number {index}" not in text
+            assert ("Fault number" in text) == (index != 1)  # a row without text gets none from another
+
+    def test_a_lone_row_has_no_text_to_swap_with(self, rows, tiny_processor):
+        batch = HEIEDataCollator(tiny_processor, {"swapped": 1.0})(rows[:1])
+        assert "Fault" not in tiny_processor.batch_decode(batch["input_ids"])[0]
+
+    def test_a_mix_shows_all_sources_and_repeats_itself(self, rows, tiny_processor):
+        mix = {"none": 0.4, "reference": 0.36, "swapped": 0.24}
+        batches = [[rows[(start + step) % 8] for step in range(8)] for start in range(8)]
+        learnt = torch.stack([labels_of(HEIEDataCollator(tiny_processor, mix), batch) > 0 for batch in batches])
+        again = torch.stack([labels_of(HEIEDataCollator(tiny_processor, mix), batch) > 0 for batch in batches])
+        assert torch.equal(learnt, again)
+        assert 0.15 < learnt.float().mean() < 0.5
+        other = torch.stack([labels_of(HEIEDataCollator(tiny_processor, mix, 1), batch) > 0 for batch in batches])
+        assert not torch.equal(learnt, other)
+
+    @pytest.mark.parametrize("mix", [{"reference": 0.5}, {"own": 1.0}])
+    def test_a_wrong_mix_is_refused(self, mix, tiny_processor):
+        with pytest.raises(ValueError, match="text_mix must give"):
+            HEIEDataCollator(tiny_processor, mix)
+
+
+class TestTraining:
+    def test_components_are_logged_and_add_up(self, train):
+        trainer = train(gradient_accumulation_steps=2, per_device_train_batch_size=2, logging_steps=2)
+        logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+        assert len(logs) == 1
+        total = sum(trainer.loss_weights[name.removesuffix("_loss")] * logs[0][name] for name in COMPONENTS)
+        assert logs[0]["loss"] == pytest.approx(total, rel=1e-4)
+
+    def test_weights_of_the_losses_can_be_set(self, train):
+        trainer = train(loss_weights={"lm": 0.0, "laplace": 0.0, "heatmap": 0.0, "score": 2.0}, max_steps=1)
+        logs = trainer.state.log_history[0]
+        assert logs["loss"] == pytest.approx(2 * logs["score_loss"], rel=1e-5)
+        with pytest.raises(ValueError, match="unknown components"):
+            train(loss_weights={"focal": 1.0}, max_steps=1)
+
+    def test_weights_of_the_losses_on_a_command_line(self, tmp_path):
+        parser = HfArgumentParser(HEIETrainingArguments)
+        line = ["--output_dir", str(tmp_path), "--loss_weights", '{"lm": 0.5}', "--use_cpu"]
+        assert parser.parse_args_into_dataclasses(line)[0].loss_weights == {"lm": 0.5}
+
+    def test_every_parameter_moves(self, train, make_tiny_model):
+        before, after = make_tiny_model(seed=1).state_dict(), weights(train(optim="adamw_torch", max_steps=1))
+        assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+    def test_batches_and_accumulation_train_the_same_weights(self, train):
+        whole = weights(train(per_device_train_batch_size=4))
+        for batch, accumulation in ((2, 2), (1, 4)):
+            split = train(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
+            assert difference(whole, weights(split)) < 1e-5
+
+    @pytest.mark.parametrize("missing", ["heatmap", "score", "description"])
+    def test_a_batch_without_any_label_of_a_kind(self, missing, rows, train):
+        component = {"heatmap": "heatmap_loss", "score": "score_loss", "description": "lm_loss"}[missing]
+        without = [row | {missing: None} | ({"regions": None, "analysis": None} if missing == "description" else {})
+                   for row in rows]  # fmt: skip
+        trainer = train(max_steps=1)
+        trainer.train_dataset = without
+        trainer.train()
+        logs = trainer.state.log_history[0]
+        assert logs[component] == 0 and np.isfinite(logs["loss"])
+
+
+class TestResume:
+    @pytest.fixture
+    def settings(self):
+        return {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "optim": "adamw_torch", "mix": MIX}
+
+    def test_three_steps_and_three_more_are_six(self, train, settings, tmp_path):
+        whole = weights(train("whole", **settings))
+        resumed = train("resumed", resume=str(tmp_path / "whole" / "checkpoint-3"), **settings)
+        assert difference(whole, weights(resumed)) == 0
+
+    def test_a_checkpoint_holds_every_tensor_and_loads(self, train, settings, tmp_path):
+        trainer = train(**settings)
+        folder = tmp_path / "run" / "checkpoint-6"
+        assert load_file(folder / "model.safetensors").keys() == trainer.model.state_dict().keys()
+        assert difference(weights(trainer), HEIEForImplausibility.from_pretrained(folder).state_dict()) == 0
+        assert (folder / "processor_config.json").exists()
+
+
+class TestEvaluation:
+    def test_predictions_have_one_size_for_every_image(self, train, rows):
+        trainer = train(max_steps=1, per_device_eval_batch_size=2)
+        assert trainer.evaluate()["eval_loss"] > -10
+        output = trainer.predict(rows[:5])
+        (scores, heatmaps), (score_labels, targets) = output.predictions, output.label_ids
+        assert scores.shape == score_labels.shape == (5,)
+        assert heatmaps.shape == targets.shape == (5, 16, 16)
+        assert np.isnan(targets[2]).all() and np.isnan(score_labels[3]) and 0 <= heatmaps.min() <= heatmaps.max() <= 1
+
+
+def test_labels_of_the_tiny_tower_are_cut_as_the_image_is():
+    labels = np.zeros((160, 240), np.uint64)
+    labels[:20, 230:] = 4  # two cells high and one wide, in the top right corner of 2 rows of 3 patches
+    cells = look(labels, columns=3, rows=2)
+    assert cells.shape == (6, 8, 8)
+    assert np.argwhere(cells == 4).tolist() == [[2, 0, 7], [2, 1, 7]]
+    assert np.count_nonzero(cells) == 2
