@@ -271,6 +271,21 @@ def synthesize(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="InternVL checkpoint, original or native layout.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="New folder for the HEIE checkpoint.")],
+) -> None:
+    """Make a HEIE checkpoint of an InternVL one: its backbone, new tokens and heads that are still to be trained."""
+    from .conversion import convert as run
+
+    try:
+        run(source, target)
+    except (OSError, ValueError) as error:
+        raise UsageMistake(one_line(error)) from error
+    print(json.dumps({"model": as_text(target)}))
+
+
+@app.command()
 def push(
     repo: Annotated[str | None, typer.Argument(metavar="REPO", help="OWNER/NAME, or NAME alone for your own.")] = None,
     to_folder: Annotated[

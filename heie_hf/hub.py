@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx
 from safetensors import SafetensorError
 
-from heie_hf.model_card import CardFacts, render_card
+from heie_hf.model_card import CardFacts, origin, render_card
 from heie_hf.pipeline_heie import ImplausibilityPipeline
 from heie_hf.processing import HEIEProcessor
 from heie_hf.repository import add_code, write_repository
@@ -58,7 +58,8 @@ def push_to_hub(
             part.save_pretrained(folder, max_shard_size=max_shard_size)
         add_code(folder)
         if not isinstance(self, HEIEProcessor):
-            render_card(folder, CardFacts(repo_id=repo_id, tags=tags or [])).save(Path(folder, "README.md"))
+            facts = CardFacts(repo_id, base_model=origin(parts[0]), tags=tags or [])
+            render_card(folder, facts).save(Path(folder, "README.md"))
         return upload(
             Path(folder),
             repo_id,
@@ -78,8 +79,8 @@ def push_saved(
 ) -> CommitInfo:
     """Publish a saved model (or PEFT adapter), its weights as they are: what `heie push` does.
 
-    Args as for `write_repository` and `upload`; `repo_id` may be a name without its owner. A card in the repository is replaced where `facts.metrics` or the
-    source's README.md gives a new one.
+    Arguments as for `write_repository` and `upload`; `repo_id` may be a name without its owner. A card that is there
+    already is replaced only where `facts.metrics` or the source's own README.md gives a new one.
 
     Raises:
         PushError: if the push did not come about.

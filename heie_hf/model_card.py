@@ -72,6 +72,7 @@ def render_card(folder: str | Path, facts: CardFacts) -> ModelCard:
     model_id = facts.repo_id or folder.name
     title = model_id.rpartition("/")[2]
     base_model = facts.base_model or adapter.get("base_model_name_or_path")
+    base_model = base_model if base_model and not Path(base_model).exists() else None  # no path of this machine
     results = eval_results(facts.metrics) if facts.metrics else []
     data = ModelCardData(
         language="en",
@@ -79,7 +80,7 @@ def render_card(folder: str | Path, facts: CardFacts) -> ModelCard:
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-text-to-text",
         tags=["heie", "image-implausibility", "image-quality-assessment", *facts.tags],
-        base_model=base_model if base_model and not Path(base_model).exists() else None,
+        base_model=base_model,
         datasets=facts.datasets or None,
         model_name=title if results else None,
         eval_results=results or None,
@@ -125,6 +126,12 @@ def eval_results(metrics: dict[str, Any]) -> list[EvalResult]:
     if not results:
         raise ValueError(f"the metrics hold none of the figures {', '.join(METRICS)}")
     return results
+
+
+def origin(model: Any) -> str | None:
+    """Hub name of what a model was loaded from; None for a folder, or nothing."""
+    name = model.config.name_or_path
+    return name if name and not Path(name).exists() else None
 
 
 def _read(path: Path) -> dict[str, Any]:

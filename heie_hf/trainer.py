@@ -185,3 +185,27 @@ class HEIETrainer(Trainer):
         model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
         self.processing_class.save_pretrained(output_dir)
         torch.save(self.args, os.path.join(output_dir, TRAINING_ARGS_NAME))
+
+    def create_model_card(
+        self, license=None, tags=None, model_name=None, finetuned_from=None, dataset=None, **kwargs
+    ) -> None:
+        """The last step of `push_to_hub` before it uploads the output folder: HEIE's card, and the code beside it.
+
+        The figures of the last evaluation are in the card where `compute_metrics` names them as `heie evaluate` does.
+        """
+        from heie_hf.model_card import METRICS, CardFacts, origin, render_card
+        from heie_hf.repository import add_code
+
+        if not self.is_world_process_zero():
+            return
+        logged = {name.removeprefix("eval_"): value for log in self.state.log_history for name, value in log.items()}
+        facts = CardFacts(
+            repo_id=self.hub_model_id or model_name,
+            license=license,
+            base_model=finetuned_from or origin(self.model),
+            datasets=[dataset] if isinstance(dataset, str) else dataset or [],
+            metrics=logged if METRICS.keys() & logged.keys() else None,
+            tags=[tags] if isinstance(tags, str) else tags or [],
+        )
+        add_code(self.args.output_dir)
+        render_card(self.args.output_dir, facts).save(os.path.join(self.args.output_dir, "README.md"))

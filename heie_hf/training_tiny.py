@@ -100,7 +100,7 @@ class PartsAndDefects(nn.Module):
         self.head = nn.Sequential(
             nn.LayerNorm(VISION["hidden_size"]), nn.Linear(VISION["hidden_size"], len(LABEL_BITS))
         )
-        weight = torch.cat([torch.ones(NUM_PARTS), torch.full((NUM_DEFECTS,), 3.0)])
+        weight = torch.cat([torch.full((NUM_PARTS,), 0.5), torch.full((NUM_DEFECTS,), 3.0)])
         self.register_buffer("weight", weight, persistent=False)  # defects are small and rare
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:

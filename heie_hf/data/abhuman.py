@@ -25,7 +25,10 @@ Box = tuple[float, float, float, float]
 def sources(root: Path, split: str = "train") -> dict:
     name = checked_split(split, SPLITS)
     found = [path for path in (root / name, *(root / f"{name}{kind}" for kind in ARCHIVES)) if path.exists()]
-    return {"source": required(found[0] if found else root / name, WHERE)}
+    source = required(found[0] if found else root / name, WHERE)
+    if source.is_file() and not tarfile.is_tarfile(source):
+        raise ValueError(f"{source} is not a tar archive, or damaged: unpack it to {root / name}")
+    return {"source": source}
 
 
 def entries(source: Path) -> Iterator[tuple[str, Callable[[], dict]]]:

@@ -36,10 +36,8 @@ def case_html(data: EvaluationData, sample: dict, heatmap: np.ndarray) -> str:
     image, target = open_image(row["image"]), open_heatmap(row["heatmap"])
     pictures = [("image", image), ("reference", target), ("predicted", heatmap)]
     shown = "".join(_figure(name, image, picture) for name, picture in pictures if picture is not None)
-    texts = {"reference": reference_text(row), "generated": {name: sample[name] for name in ("regions", "analysis")}}
-    return (
-        f"<article><h4>{escape(sample['key'])}</h4><p>{_numbers(sample)}</p>{shown}{''.join(_texts(texts))}</article>"
-    )
+    texts = "".join(_texts({"reference": reference_text(row), "generated": sample}))
+    return f"<article><h4>{escape(sample['key'])}</h4><p>{_numbers(sample)}</p>{shown}{texts}</article>"
 
 
 def _figure(name: str, image: Image.Image, picture: Image.Image | np.ndarray) -> str:

@@ -12,47 +12,49 @@ from tqdm import tqdm
 
 from heie_hf.data.synthetic import DEFECTS, issues_in
 from heie_hf.metrics import image_metrics
+from heie_hf.metrics.heatmap import RICHHF_EPS
 from heie_hf.metrics.text import issue_counts
 from heie_hf.processing.image_processing_heie import HEIEImageProcessor
 
 from .data import SECTIONS, EvaluationData, open_heatmap
 from .heads import Heads
-from .store import PredictionStore, read_shard
+from .store import PredictionStore, Shard, read_shard
 
 HeatmapSource = Literal["predicted", "reference"]
 
 #: Parameters of `heie_hf.metrics.image_metrics`, as the published code of RichHF has them.
-PARAMETERS = {"size": None, "eps": 1e-8, "threshold": 0.0, "normalize": None}
+PARAMETERS = {"size": None, "eps": RICHHF_EPS, "threshold": 0.0, "normalize": None}
 
 
 class Measurements(torch.utils.data.Dataset):
     """The figures of one shard's images, in the worker processes of a DataLoader."""
 
-    def __init__(self, rows: Dataset, row_of: dict[str, int], paths: list[Path], heads: Heads, heatmap: HeatmapSource):
-        self.rows, self.row_of, self.paths, self.heads, self.heatmap = rows, row_of, paths, heads, heatmap
+    def __init__(self, rows: Dataset, wanted: list[tuple[Path, dict[str, int]]], heads: Heads, heatmap: HeatmapSource):
+        """`wanted`: shards, and of each the keys to measure with the numbers of their rows."""
+        self.rows, self.wanted, self.heads, self.heatmap = rows, wanted, heads, heatmap
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.wanted)
 
     def __getitem__(self, number: int) -> list[dict]:
-        path = self.paths[number]
+        path, row_of = self.wanted[number]
         shard = read_shard(path)
-        samples = []
-        for position, (record, heatmap) in enumerate(zip(shard.records, self.heads.fuse(shard), strict=True)):
-            if record["key"] in self.row_of:
-                index = self.row_of[record["key"]]
-                row = self.rows[index]
-                target = open_heatmap(row["heatmap"])
-                scores = self._scores(
-                    record, shard.score_states[position], heatmap, target, shard.patch_grid[position]
-                )
-                sample = {"row": index, "shard": path.name, "position": position, **record, **scores}
-                samples.append(sample | _heatmap_figures(heatmap, target) | _labels(row, record))
-        return samples
+        return [
+            {"row": row_of[record["key"]], "shard": path.name, "position": position}
+            | self._sample(record, self.rows[row_of[record["key"]]], shard, position, heatmap)
+            for position, (record, heatmap) in enumerate(zip(shard.records, self.heads.fuse(shard), strict=True))
+            if record["key"] in row_of
+        ]
+
+    def _sample(self, record: dict, row: dict, shard: Shard, position: int, heatmap: np.ndarray) -> dict:
+        target = open_heatmap(row["heatmap"])
+        scores = self._scores(shard.score_states[position], heatmap, target, shard.patch_grid[position])
+        return record | scores | _heatmap_figures(heatmap, target) | _labels(row, record)
 
     def _scores(
-        self, record: dict, state: np.ndarray, heatmap: np.ndarray, target: np.ndarray | None, grid: np.ndarray
+        self, state: np.ndarray, heatmap: np.ndarray, target: np.ndarray | None, grid: np.ndarray
     ) -> dict[str, float | None]:
+        """The scores that differ from those of the inference, {} where none do."""
         if self.heatmap == "reference":
             if target is None:
                 return dict.fromkeys(("score", "token_score", "map_score"))
@@ -84,12 +86,14 @@ def measure(
         fusion: how local and global maps become one (Table 5); None is as the model does.
         heatmap: "reference" feeds the scorer with the data set's heatmap (Table 7); images without one get no score.
     """
-    row_of = {key: index for index, key in enumerate(data.keys)}
-    paths = sorted({path for key, path in store.shard_of.items() if key in row_of})
-    measurements = Measurements(data.rows, row_of, paths, Heads.load(store.folder, fusion), heatmap)
+    wanted: dict[Path, dict[str, int]] = {}
+    for index, key in enumerate(data.keys):
+        if key in store.shard_of:
+            wanted.setdefault(store.shard_of[key], {})[key] = index
+    measurements = Measurements(data.rows, list(wanted.items()), Heads.load(store.folder, fusion), heatmap)
     loader = DataLoader(measurements, batch_size=None, num_workers=num_workers, collate_fn=list)
     samples = []
-    with tqdm(total=len(store.shard_of), desc=f"{data.label}: metrics", unit="image", disable=None) as bar:
+    with tqdm(total=sum(map(len, wanted.values())), desc=f"{data.label}: metrics", unit="image", disable=None) as bar:
         for group in loader:
             samples += group
             bar.update(len(group))

@@ -35,7 +35,7 @@ p.text {{ white-space: pre-line }} p.note {{ color: #666 }}
 def single_report(result: Result, data: EvaluationData, store: PredictionStore) -> str:
     """The report of one data set, with charts and cases."""
     sections = {
-        "This run": _settings(result),
+        "This run": _pairs(result.metrics["run"]),
         **_tables([result]),
         "Scores": _score_charts(result),
         "Heatmaps": _heatmap_charts(result),
@@ -55,11 +55,12 @@ def joint_report(results: Sequence[Result]) -> str:
 
 
 def _tables(results: Sequence[Result]) -> dict[str, str]:
-    printed = dict.fromkeys(id(main_table(_dataset(r))) for r in results)
-    tables = [table for table in map(main_table, map(_dataset, results)) if printed.pop(id(table), 0) is None]
-    of = {table.title: [r for r in results if main_table(_dataset(r)) is table] for table in tables}
+    groups: dict[str, tuple[PrintedTable, list[Result]]] = {}
+    for result in results:
+        table = main_table(str(result.metrics["run"]["dataset"]))
+        groups.setdefault(table.title, (table, []))[1].append(result)
     return {
-        **{table.title: _main_table(table, of[table.title]) for table in tables},
+        **{title: _main_table(*group) for title, group in groups.items()},
         "Figures with 95 % intervals": _figures(results),
         "The paper's ablations": _ablations(results),
     }
@@ -159,16 +160,8 @@ def _failures(result: Result) -> str:
     return _table(["image", "reason"], result.failures)
 
 
-def _settings(result: Result) -> str:
-    return _pairs(result.metrics["run"])
-
-
 def _pairs(values: dict) -> str:
     return _table(["", ""], [(name, "none" if value is None else str(value)) for name, value in values.items()])
-
-
-def _dataset(result: Result) -> str:
-    return str(result.metrics["run"]["dataset"])
 
 
 def _number(name: str, value: float | None) -> str:

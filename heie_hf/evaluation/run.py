@@ -60,24 +60,32 @@ def evaluate(
     speeds = [predict(each, model, store, text=text, **loading) for each, store in zip(data, stores)]
     if not state.is_main_process:
         return []
-    results = []
     single = len(data) * len(fusions) == 1
+    results = []
     for each, store, speed in zip(data, stores, speeds):
-        store = PredictionStore(store.folder)  # looks again
         for fusion in fusions:
-            own = fusion or Heads.load(store.folder).fuser.fusion
-            run = run_settings(each, model, text=text, heatmap=heatmap, fusion=own, images_per_second=speed)
-            samples = measure(each, store, fusion=fusion, heatmap=heatmap, num_workers=num_workers)
-            label = result_label(each.label, own, len(data), len(fusions))
-            result = summarize(label, samples, [*each.bad_rows, *store.failures(each.keys)], run)
+            fusion = fusion or Heads.load(store.folder).fuser.fusion
+            label = result_label(each.label, fusion, len(data), len(fusions))
+            settings = {"text": text, "heatmap": heatmap, "fusion": fusion, "images_per_second": speed}
+            run = run_settings(each, model, **settings)
             folder = output_dir if single else output_dir / label
-            save_result(result, folder)
-            write_whole(folder / "report.html", single_report(result, each, store).encode())
-            results.append(result)
+            results.append(_one_result(label, each, PredictionStore(store.folder), run, folder, num_workers))
     if not single:
         save_json({result.label: result.metrics for result in results}, output_dir / "metrics.json")
-        write_whole(output_dir / "report.html", joint_report(results).encode())
+        write_whole(output_dir / "report.html", joint_report(results).encode("utf-8", "replace"))
     return results
+
+
+def _one_result(
+    label: str, data: EvaluationData, store: PredictionStore, run: dict, folder: Path, num_workers: int
+) -> Result:
+    """From the predictions to the files of one result."""
+    samples = measure(data, store, fusion=run["fusion"], heatmap=run["heatmap"], num_workers=num_workers)
+    failures = [*data.bad_rows, *store.failures(data.keys)]
+    result = summarize(label, samples, failures, run)
+    save_result(result, folder)
+    write_whole(folder / "report.html", single_report(result, data, store).encode("utf-8", "replace"))
+    return result
 
 
 def run_settings(data: EvaluationData, model: EvaluatedModel, **settings) -> dict:

@@ -72,18 +72,24 @@ class PredictionStore:
             path.unlink()
 
     @cached_property
+    def _index(self) -> tuple[dict[str, Path], dict[str, str]]:
+        shard_of, reasons = {}, {}
+        for path in sorted(self.folder.glob("*.npz")):
+            with np.load(path) as arrays:
+                lists = _lists(arrays)
+            shard_of.update((record["key"], path) for record in lists["records"])
+            reasons.update((failure["key"], failure["reason"]) for failure in lists["failures"])
+        return shard_of, reasons
+
+    @property
     def shard_of(self) -> dict[str, Path]:
         """Key of every image that has a prediction -> its file, as they are when first asked for."""
-        found = {}
-        for path in sorted(self.folder.glob("*.npz")):
-            found.update(dict.fromkeys((record["key"] for record in _read_lists(path)["records"]), path))
-        return found
+        return self._index[0]
 
     def failures(self, keys: Iterable[str]) -> list[tuple[str, str]]:
         """Key and reason of those images that could not be read and have no prediction."""
-        lists = (_read_lists(path)["failures"] for path in sorted(self.folder.glob("*.npz")))
-        reasons = {failure["key"]: failure["reason"] for failures in lists for failure in failures}
-        return [(key, reasons[key]) for key in keys if key in reasons and key not in self.shard_of]
+        shard_of, reasons = self._index
+        return [(key, reasons[key]) for key in keys if key in reasons and key not in shard_of]
 
     def write(self, shard: Shard) -> None:
         """Add a shard; the same images give the same file name."""
@@ -112,11 +118,6 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def _draft(path: Path) -> Path:
     return path.with_name(f".{os.getpid()}-{path.name}.tmp")
-
-
-def _read_lists(path: Path) -> dict[str, list[dict]]:
-    with np.load(path) as arrays:
-        return _lists(arrays)
 
 
 def _lists(arrays) -> dict[str, list[dict]]:

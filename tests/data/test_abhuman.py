@@ -74,3 +74,7 @@ def test_missing_files_say_what_to_download(root):
     write_images(root / "val", ["a.jpg"])
     with pytest.raises(FileNotFoundError, match="has no label files"):
         load("abhuman", root=root, split="val")
+    (root / "train").rename(root / "elsewhere")
+    (root / "train.zip").write_bytes(b"PK" + bytes(600))
+    with pytest.raises(ValueError, match="train.zip is not a tar archive, or damaged: unpack it"):
+        load("abhuman", root=root)

@@ -18,13 +18,11 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.seen.append(tag)
         self.links += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in ("meta", "img", "circle", "line", "rect"):
+        if tag not in ("meta", "img"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
-        self.handle_starttag(tag, attributes)
-        if self.open and self.open[-1] == tag:
-            self.open.pop()
+        self.seen.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag

@@ -2,7 +2,6 @@
 
 import json
 import re
-import textwrap
 
 import pytest
 from transformers import (
@@ -26,7 +25,8 @@ def summary(result):
     arrays = [hashlib.sha256(result[key].tobytes()).hexdigest() for key in ("predicted_heatmap", "uncertainty")]
     return [result["score"], result["text"], *arrays, list(result["heatmap"].size)]
 """
-exec(SUMMARY)
+exec(SUMMARY, names := {})
+summary = names["summary"]
 
 
 @pytest.fixture
@@ -62,13 +62,14 @@ tokenizer = AutoTokenizer.from_pretrained("{NAME}", trust_remote_code=False)
 pipe.save_pretrained("saved again")
 again = pipeline("image-implausibility", model="saved again", trust_remote_code=True)
 found.append(summary(again("image.png")))
-print(json.dumps([found, [f"{{type(one).__module__}}.{{type(one).__name__}}" for one in classes], tokenizer("A dog.").input_ids]))
+print(json.dumps([found, [type(each).__module__ for each in classes], tokenizer("A dog.").input_ids]))
 """
     output = run_without_package(code, HF_ENDPOINT=published.url)
-    found, classes, tokens = json.loads(output.splitlines()[-1])
-    with_text, without = (summary(pipe(str(tmp_path / "image.png"), explain=explain)) for explain in (True, False))  # noqa: F821
+    found, modules, tokens = json.loads(output.splitlines()[-1])
+    image = str(tmp_path / "image.png")
+    with_text, without = (summary(pipe(image, explain=explain)) for explain in (True, False))
     assert found == [with_text, without, with_text, with_text]
-    assert all(name.startswith("transformers_modules.") for name in classes)
+    assert all(module.startswith("transformers_modules.") for module in modules)
     assert tokens == pipe.tokenizer("A dog.").input_ids
     assert (tmp_path / "heatmap.png").is_file()
 
@@ -91,7 +92,7 @@ def test_with_the_package_no_remote_code_is_needed_or_run(published, tmp_path, m
     space = {}
     exec(examples(published)[1], space)
     assert len(space["results"]) == 2
-    assert not [request for request in published.requests if request.endswith(".py")]
+    assert not [request for request in published.requests if re.fullmatch(r"GET .*\.py", request)]
 
 
 def test_a_model_loaded_from_the_hub_is_saved_without_code(published, tmp_path):

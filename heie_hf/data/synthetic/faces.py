@@ -48,6 +48,8 @@ def draw_eyes(pen: Pen, rng: np.random.Generator, plan: frozenset, iris: Color, 
         wrong = next((kind for kind in ("misaligned eyes", "missing eye") if kind in plan and side == fallen), None)
         if wrong == "misaligned eyes":
             center += complex(side * rng.uniform(-0.05, 0.08), slip)
+        if "misaligned eyes" in plan:
+            wrong = "misaligned eyes"  # the pair is wrong, whichever of them slipped
         with pen.planting(wrong, visible=wrong != "missing eye"):
             draw_eye(pen.at(center, scale=size), iris, gaze, openness, darker(skin, 0.6))
             if brow is not None:

@@ -30,6 +30,7 @@ def _fan(rng: np.random.Generator, plan: frozenset) -> list[tuple[float, float, 
             place = pick(rng, (1, 2, 3))
             fan.insert(place, (0.0, 0.48, "extra finger"))
             fan = [((2 - k) * spread, length, kind) for k, (_, length, kind) in enumerate(fan)]
+        fan = [(*finger[:2], "extra finger") for finger in fan]  # nobody can say which of them is extra
     if "missing finger" in plan:
         gone = pick(rng, (0, 1, 2, 3))
         fan[gone] = (*fan[gone][:2], "missing finger")

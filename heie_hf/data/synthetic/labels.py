@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from .vocabulary import BASE_SEVERITY, SIZE_WEIGHT
 
 #: Width of the heatmap's soft edge (Gaussian sigma) as a share of the square root of the image's area.
-SOFTNESS = 0.025
+SOFTNESS = 0.045
 
 
 @dataclass

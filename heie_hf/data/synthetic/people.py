@@ -61,8 +61,7 @@ def _legs(pen: Pen, rng, plan: frozenset, torn: bool, cloth: Color, shoe: Color)
         legs[chosen] = (*legs[chosen][:2], "detached limb" if torn else "missing leg")
     if "extra leg" in plan:
         legs = [(-0.07, -rng.uniform(17, 22), None), (0.0, 0.0, None), (0.07, rng.uniform(17, 22), None)]
-        odd = pick(rng, (0, 1, 2))
-        legs[odd] = (*legs[odd][:2], "extra leg")
+        legs = [(*leg[:2], "extra leg") for leg in legs]  # nobody can say which of the three is extra
     for x, degrees, kind in legs:
         draw_leg(pen, rng, complex(x, -0.42), degrees, cloth, shoe, kind)
 

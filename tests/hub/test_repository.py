@@ -1,0 +1,118 @@
+"""The folder that is published, and what is not."""
+
+import json
+import os
+import resource
+
+import pytest
+
+from heie_hf.cli import main
+from heie_hf.model_card import CardFacts
+from heie_hf.repository import write_repository
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as exit:
+        main(["push", *map(str, arguments)])
+    return exit.value.code or 0
+
+
+@pytest.fixture
+def checkpoint(make_tiny_model, tiny_processor, tmp_path):
+    folder = tmp_path / "checkpoint"
+    make_tiny_model().save_pretrained(folder)
+    tiny_processor.save_pretrained(folder)
+    return folder
+
+
+def test_configs_name_the_code_that_lies_beside_them(repository):
+    config = json.loads((repository / "config.json").read_text())
+    processor = json.loads((repository / "processor_config.json").read_text())
+    [task] = config["custom_pipelines"].values()
+    references = [
+        *config["auto_map"].values(),
+        *processor["auto_map"].values(),
+        *processor["image_processor"]["auto_map"].values(),
+        task["impl"],
+    ]
+    assert {*config["auto_map"], *processor["auto_map"], *processor["image_processor"]["auto_map"]} == {
+        "AutoConfig",
+        "AutoModel",
+        "AutoModelForImageTextToText",
+        "AutoProcessor",
+        "AutoImageProcessor",
+    }
+    for reference in references:
+        module, name = reference.split(".")
+        assert f"class {name}(" in (repository / f"{module}.py").read_text()
+
+
+def test_only_what_belongs_on_the_hub_is_written(checkpoint, tmp_path):
+    """A checkpoint of a training has pickles, optimiser states and a log; a folder may have anything."""
+    unwanted = ["training_args.bin", "optimizer.pt", "pytorch_model.bin", "trainer_state.json", "metrics.json", "a.py"]
+    for name in unwanted:
+        (checkpoint / name).write_text("{}")
+    (checkpoint / "runs").mkdir()
+    write_repository(str(checkpoint), tmp_path / "out", CardFacts(metrics={"cc": 0.5}))
+    written = set(os.listdir(tmp_path / "out"))
+    assert not {*unwanted, "runs"} & written
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+
+
+def test_a_card_beside_the_weights_is_published_as_it_is(checkpoint, tmp_path):
+    (checkpoint / "README.md").write_text("My own card.")
+    write_repository(str(checkpoint), tmp_path / "out", CardFacts(license="mit"))
+    assert (tmp_path / "out" / "README.md").read_text() == "My own card."
+
+
+@pytest.mark.parametrize(
+    "missing, reason",
+    [
+        ("model.safetensors", "has no safetensors weights"),
+        ("processor_config.json", "has no processor_config.json: save model and processor there"),
+        ("config.json", "has no config.json"),
+    ],
+)
+def test_an_incomplete_model_is_refused(checkpoint, tmp_path, capsys, missing, reason):
+    (checkpoint / missing).unlink()
+    assert run("--to-folder", tmp_path / "out", "--model", checkpoint) == 1
+    assert reason in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["checkpoint"]
+
+
+def test_another_kind_of_model_is_refused(checkpoint, tmp_path, capsys):
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config | {"model_type": "internvl"}))
+    assert run("--to-folder", tmp_path / "out", "--model", checkpoint) == 1
+    assert "is no HEIE model (its model_type is internvl)" in capsys.readouterr().err
+
+
+def test_a_folder_in_use_is_left_alone(checkpoint, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert run("--to-folder", tmp_path / "out", "--model", checkpoint) == 0  # empty
+    before = os.listdir(tmp_path / "out")
+    assert run("--to-folder", tmp_path / "out", "--model", checkpoint) == 1
+    assert "out is not an empty folder" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "out") == before
+
+
+def test_a_full_disk_leaves_no_half_folder(checkpoint, tmp_path, capsys):
+    """The limit on a file's size stands in for the disk's: the kernel stops writing in the middle of the weights."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        status = run("--to-folder", tmp_path / "out", "--model", checkpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"heie: {tmp_path}/out: ") and "File too large" in error and error.count("\n") == 1
+    assert os.listdir(tmp_path) == ["checkpoint"]
+
+
+def test_a_folder_that_cannot_be_written(checkpoint, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run("--to-folder", tmp_path / "file" / "out", "--model", checkpoint) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert run("--to-folder", tmp_path / "file", "--model", checkpoint) == 1
+    assert "file is not an empty folder" in capsys.readouterr().err
