@@ -3,8 +3,8 @@
     python benchmarks/metrics_speed.py                       # 512 x 512
     pip install pysaliency                                   # optional (needs a C compiler); without it: textbook only
 
-Times are processor time, the best of several calls, on one thread. pysaliency 0.2.22 cannot be imported whole with numpy >= 2.4 or
-setuptools >= 81, so its files are loaded singly.
+Times are processor time, the best of several calls, on one thread. pysaliency 0.2.22 cannot be imported whole with
+numpy >= 2.4 or setuptools >= 81, so its files are loaded singly.
 """
 
 import argparse

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
-from transformers import AutoModelForImageTextToText, Pipeline
+from transformers import Pipeline
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.image_utils import get_image_size
 from transformers.utils import logging
 
@@ -91,14 +92,8 @@ class ImplausibilityPipeline(Pipeline):
         return result[0] if isinstance(result, list) else result
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save model, processor and this file, so that the folder works as a pipeline of its own."""
-        # Not what register_pipeline put here: its default model is a path on this machine, and would be published.
-        self._registered_impl = {
-            "image-implausibility": {
-                "impl": type(self),
-                "pt": (AutoModelForImageTextToText,),
-                "type": "multimodal",
-            }
-        }
-        super().save_pretrained(save_directory, **kwargs)
+        """Save model and processor, so that `pipeline` works with the folder; `push_to_hub` also publishes the code."""
+        self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+        if getattr(self.model.config, "custom_pipelines", None):  # this is the copy that came with a repository
+            custom_object_save(self, save_directory)

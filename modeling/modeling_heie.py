@@ -82,7 +82,7 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
     config: HEIEConfig
     config_class = HEIEConfig
     # Stay in float32 beside a float16 backbone; every quantiser leaves these modules as they are, too.
-    _keep_in_fp32_modules = ["mapper", "fuser", "scorer"]
+    _keep_in_fp32_modules = ["mapper", "scorer"]
     _no_split_modules = ["ImplausibilityMapper", "VerisimilitudeScorer"]  # beside those of the backbone
 
     def __init__(self, config: HEIEConfig):

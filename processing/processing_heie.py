@@ -93,6 +93,11 @@ class HEIEProcessor(ProcessorMixin):
         self.score_token_id = known[SCORE_TOKEN]
         self.template_ids = tokenizer(list(TEMPLATE), add_special_tokens=False)["input_ids"]
 
+    @property
+    def image_token_ids(self) -> list[int]:
+        """All that an image's placeholder expands to; `mm_token_type_ids` marks them."""
+        return self.tokenizer.convert_tokens_to_ids([self.image_token, self.start_image_token, self.end_image_token])
+
     def model_token_config(self) -> dict:
         """The fields of `HEIEConfig` that depend on the tokenizer and the patches."""
         return {

@@ -166,7 +166,7 @@ def test_texts_are_short_plain_and_well_formed(scenes):
 
 
 def test_the_unseen_domain_adds_kinds_and_sizes():
-    scenes = [draw_scene(0, index, unseen=True) for index in range(16)]
+    scenes = [draw_scene(0, index, unseen=True) for index in range(24)]
     assert {d.kind for scene in scenes for d in scene.defects} & set(UNSEEN_DEFECTS)
     for scene in scenes:
         assert min(scene.image.size) >= 500

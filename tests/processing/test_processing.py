@@ -79,6 +79,15 @@ def test_assistant_mask_covers_a_whole_turn(tiny_processor, images):
     assert tiny_processor.tokenizer.decode(ids) == answer + "<|im_end|>"
 
 
+def test_planned_tokens_are_those_of_the_call(tiny_processor, images):
+    """Serving engines plan with `_get_num_multimodal_tokens` before they see the pixels."""
+    sizes = [(image.height, image.width) for image in images]
+    planned = tiny_processor._get_num_multimodal_tokens(image_sizes=sizes)
+    batch = tiny_processor(images=images, return_mm_token_type_ids=True)
+    assert planned["num_image_tokens"] == batch["mm_token_type_ids"].sum(-1).tolist()
+    assert planned["num_image_patches"] == batch["num_patches"].tolist()
+
+
 def test_instructions(tiny_processor, images):
     one = tiny_processor(images=images[:2], instruction="Look.")
     several = tiny_processor(images=images[:2], instruction=["Look.", "See."])
