@@ -92,7 +92,7 @@ class ImplausibilityPipeline(Pipeline):
         return result[0] if isinstance(result, list) else result
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save model and processor, so that `pipeline` works with the folder; `push_to_hub` also publishes the code."""
+        """Save model and processor, so that `pipeline` works with the folder; `push_to_hub` also sends the code."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
         if getattr(self.model.config, "custom_pipelines", None):  # this is the copy that came with a repository

@@ -48,10 +48,22 @@ FAMILIES = (
 )  # fmt: skip
 
 #: Kinds that many objects can have are taken less often, those of one family more often: about equal in the end.
-KIND_WEIGHT = dict.fromkeys(DEFECTS[1:], 1.0) | {"melted patch": 0.35, "wrong shadow": 0.35, "extra leg": 0.6,
-               "missing leg": 0.6, "detached limb": 0.8, "missing wheel": 3.0, "extra wheel": 9.0, "missing eye": 9.0, "garbled sign": 2.0,
-               "extra clock hand": 0.9, "extra finger": 2.0, "missing finger": 3.0,
-               "misaligned eyes": 1.6, "extra eye": 1.4}  # fmt: skip
+KIND_WEIGHT = dict.fromkeys(DEFECTS[1:], 1.0) | {
+    "extra clock hand": 0.9,
+    "extra eye": 1.4,
+    "extra finger": 2.0,
+    "missing finger": 3.0,
+    "extra leg": 0.6,
+    "missing leg": 0.6,
+    "detached limb": 0.8,
+    "garbled sign": 2.0,
+    "melted patch": 0.35,
+    "misaligned eyes": 1.6,
+    "missing wheel": 3.0,
+    "wrong shadow": 0.35,
+    "missing eye": 9.0,
+    "extra wheel": 9.0,
+}
 #: How often a scene has 0, 1, 2, 3 defects; a few with 2 or 3 get fewer for want of room.
 NUMBER_OF_DEFECTS = (0.26, 0.33, 0.24, 0.17)
 
