@@ -180,15 +180,20 @@ def predict(
 def evaluate(
     dataset: Annotated[list[str], typer.Option(metavar="NAME|FOLDER", help="Data set; may be repeated.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html and the predictions.")],
-    root: Annotated[list[str] | None, typer.Option(help="Folder of the data set's files; one per data set.")] = None,
-    split: Annotated[list[str] | None, typer.Option(help="One per data set; - for its first.")] = None,
+    root: Annotated[
+        list[str] | None, typer.Option(metavar="FOLDER|-", help="The data set's files; one per data set, - for none.")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|-", help="One per data set; - for its first.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="[DATASET:]NAME=VALUE", help="For the loader, such as images=FOLDER.")
     ] = None,
     text: Annotated[TextSource, typer.Option(help="What the chain of thought holds.")] = TextSource.generated,
     heatmap: Annotated[HeatmapSource, typer.Option(help="What the scorer reads.")] = HeatmapSource.predicted,
     fusion: Annotated[
-        list[Fusion] | None, typer.Option(help="Not the model's own, without new inference; may be repeated.")
+        list[Fusion] | None,
+        typer.Option(metavar="|".join(Fusion), help="Not the model's own; no new inference; may be repeated."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
     num_workers: Annotated[int, typer.Option(min=0, help="Processes that load images and compute metrics.")] = 2,

@@ -40,6 +40,7 @@ class CardFacts:
         base_model: Hub id of the model that this one was made from.
         datasets: Hub ids of the data sets that it was trained on.
         training_data: a sentence about training data that is not on the Hub.
+        intended_use: what it is for, if not what HEIE models are for in general.
         metrics: content of the `metrics.json` of `heie evaluate` (one data set).
         tags: further tags for the Hub's search.
     """
@@ -49,6 +50,7 @@ class CardFacts:
     base_model: str | None = None
     datasets: list[str] = field(default_factory=list)
     training_data: str | None = None
+    intended_use: str | None = None
     metrics: dict[str, Any] | None = None
     tags: list[str] = field(default_factory=list)
 
@@ -57,7 +59,9 @@ class CardFacts:
 EMBEDDED = CardFacts(
     repo_id="heie-tiny",
     license="apache-2.0",
-    training_data="scenes drawn by `heie synthesize` with planted defects; no photograph, no generated image",
+    training_data="scenes drawn by `heie synthesize`, with planted defects; no photograph, no generated image",
+    intended_use="Seeing in minutes how HEIE works, tests, teaching. It is not for judging photographs or generated\n"
+    "images: it was trained on drawn scenes and knows nothing else.",
 )
 
 
@@ -96,6 +100,7 @@ def render_card(folder: str | Path, facts: CardFacts) -> ModelCard:
         license=facts.license,
         datasets=facts.datasets,
         training_data=facts.training_data,
+        intended_use=facts.intended_use,
         results=results,
         metrics=facts.metrics,
     )

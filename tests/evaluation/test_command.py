@@ -53,6 +53,25 @@ def test_a_broken_row_is_reported_and_the_rest_goes_on(evaluate, tmp_path):
     assert any(line.startswith("heie: ") and "is not an image" in line for line in err)
 
 
+def test_a_named_data_set_beside_a_folder(evaluate, scenes, images, tmp_path):
+    """AbHuman has boxes and no scores; the paper has a row of its own for it."""
+    for index, image in enumerate(images[:2]):
+        (tmp_path / "abhuman" / "val").mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "abhuman" / "val" / f"{index}.png")
+        (tmp_path / "abhuman" / "val" / f"{index}.txt").write_text("3 0.5 0.5 0.4 0.4\n" * index)
+    datasets = ("--dataset", "abhuman", "--dataset", scenes, "--root", tmp_path / "abhuman", "--root", "-")
+    status, out, err = evaluate(
+        *datasets, "--split", "val", "--split", "-", "--text", "none", "--output-dir", tmp_path
+    )
+    boxes, drawn = (json.loads(line) for line in out)
+    assert status == 0 and [boxes["result"], drawn["result"]] == ["abhuman-val", "scenes"]
+    names = ("num_images", "num_gt0", "num_scores", "plcc", "issue_f1")
+    assert [boxes[name] for name in names] == [2, 1, 0, None, None]
+    assert boxes["mse"] > 0 and drawn["plcc"] is not None
+    page = (tmp_path / "report.html").read_text()
+    assert "AbHuman</h2>" in page and "RichHF-18K test (955 images)</h2>" in page
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -1,11 +1,13 @@
 """The model card: what it says, and that the Hub takes its metadata."""
 
 import json
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
-from heie_hf.model_card import METRICS, CardFacts, render_card
+from heie_hf.checkpoints import DEFAULT_CHECKPOINT
+from heie_hf.model_card import EMBEDDED, METRICS, CardFacts, render_card
 from heie_hf.repository import write_repository
 
 FIGURES = {  # as heie evaluate writes them
@@ -96,3 +98,13 @@ def test_invalid_metadata_is_noticed(repository, hub):
         card(repository, license="mine").validate()
     with pytest.raises(ValueError, match="datasets.* with value"):
         card(repository, datasets=["my data set"]).validate()
+
+
+def test_the_card_at_the_root_is_that_of_the_embedded_model(tmp_path):
+    """To write it again: heie push --to-folder card && cp card/README.md MODEL_CARD.md"""
+    if not Path(DEFAULT_CHECKPOINT).is_dir():
+        pytest.skip("the embedded model has not been trained yet")
+    write_repository(DEFAULT_CHECKPOINT, tmp_path / "heie-tiny", EMBEDDED)
+    rendered = (tmp_path / "heie-tiny" / "README.md").read_text()
+    assert "not for judging photographs" in rendered and "drawn" in rendered
+    assert (Path(__file__).resolve().parents[2] / "MODEL_CARD.md").read_text() == rendered
