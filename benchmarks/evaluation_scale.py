@@ -86,6 +86,8 @@ def main() -> None:
         )
         num_shards = -(-opt.images // opt.batch_size)
         readings = watch(command, output / "predictions" / f"scenes-{opt.text}", num_shards)
+        if command.returncode:
+            sys.exit(command.returncode)
         run = json.loads((output / "metrics.json").read_text())["run"]
     speed = round(run["images_per_second"], 2)
     print(json.dumps({"images": opt.images, "images_per_second": speed, "memory_mb": readings}))

@@ -28,7 +28,8 @@ def quality_focal_loss(
     known = ~target.isnan()
     logits, target = logits[known].float(), target[known].float()
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return _mean((target - logits.sigmoid()).abs().pow(gamma) * cross_entropy, count)
+    error = (target - logits.sigmoid()).abs().clamp(min=1e-6)  # below gamma = 1 the slope at an error of 0 is infinite
+    return _mean(error.pow(gamma) * cross_entropy, count)
 
 
 def laplace_nll(

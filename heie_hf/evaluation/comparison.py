@@ -11,6 +11,8 @@ from .figures import CONFIDENCE, FIGURES, quiet, statistics
 from .results import by_key, load_samples
 from .store import EvaluationError
 
+#: Differences below this share of the figure come from the order of floating-point sums.
+ROUNDING = 1e-6
 _LABELS = ("target_score", "gt_sum", "issues_there")
 
 
@@ -21,7 +23,7 @@ class Difference:
     Args:
         difference: A - B, with its paired 95 % bootstrap interval `low`, `high`.
         p_value: two-sided, of "no difference"; not corrected for the number of figures.
-        better: "A" or "B" where the interval leaves out 0, otherwise None: no difference shown.
+        better: "A" or "B" where the interval leaves out 0 and the difference is more than rounding, otherwise None.
     """
 
     figure: str
@@ -78,10 +80,10 @@ def _differences(first: list[dict], second: list[dict], num_resamples: int) -> l
         pair = ours[name], theirs[name]
         if all(statistic.num_images and not np.isnan(statistic.value) for statistic in pair):
             result = compare(*pair, confidence=CONFIDENCE, num_resamples=num_resamples)
-            better = None
-            if result.low > 0 or result.high < 0:
-                better = "A" if (result.difference > 0) == more_is_better else "B"
             values = [statistic.value for statistic in pair]
+            better = None
+            if (result.low > 0 or result.high < 0) and abs(result.difference) > ROUNDING * max(map(abs, values)):
+                better = "A" if (result.difference > 0) == more_is_better else "B"
             interval = result.difference, result.low, result.high, result.p_value
             found.append(Difference(name, *values, *interval, better))
     return found

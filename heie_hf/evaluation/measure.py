@@ -58,8 +58,12 @@ class Measurements(torch.utils.data.Dataset):
         if self.heatmap == "reference":
             if target is None:
                 return dict.fromkeys(("score", "token_score", "map_score"))
-            return self.heads.score(state, on_canvas(target, heatmap.shape, grid))
-        return {} if self.heads.own_fusion else self.heads.score(state, heatmap)
+            heatmap = on_canvas(target, heatmap.shape, grid)
+        elif self.heads.own_fusion:
+            return {}
+        scores = self.heads.score(state, heatmap)
+        del scores["token_score"]  # it reads no heatmap; that of the inference has no rounding of its own
+        return scores
 
 
 def on_canvas(target: np.ndarray, shape: tuple[int, int], grid: np.ndarray) -> np.ndarray:

@@ -32,6 +32,11 @@ def test_a_constant_gain_is_real_and_has_a_side(complete, changed):
     assert found["mse"].verdict == "B is better" and found["kld"].verdict == "no difference shown"
 
 
+def test_rounding_is_no_difference(complete, changed):
+    rounded = changed(lambda s: s | {"mse": s["mse"] * (1 + 1e-8)})
+    assert {d.better for d in compare_results(complete.folder, rounded)[0]} == {None}
+
+
 def test_only_common_images_and_figures_that_both_have_are_compared(complete, changed):
     keys = [sample["key"] for sample in load_samples(complete.folder)]
     part = changed(

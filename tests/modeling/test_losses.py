@@ -68,3 +68,9 @@ def test_unknown_labels_give_zero_and_no_gradient():
     loss = loss + lm_loss(logits[None].expand(1, 2, 2), torch.full((1, 2), -100))
     loss.backward()
     assert loss.item() == 0 and not logits.grad.any()
+
+
+def test_focal_loss_has_a_gradient_where_the_error_is_zero():
+    logits = torch.zeros(3, requires_grad=True)
+    quality_focal_loss(logits, torch.full((3,), 0.5), gamma=0.5).backward()
+    assert logits.grad.isfinite().all()
