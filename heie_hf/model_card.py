@@ -55,11 +55,17 @@ class CardFacts:
     tags: list[str] = field(default_factory=list)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 # The model inside the package.
 EMBEDDED = CardFacts(
     repo_id="heie-tiny",
     license="apache-2.0",
-    training_data="scenes drawn by `heie synthesize`, with planted defects; no photograph, no generated image",
+    training_data="scenes drawn by `heie synthesize`, with planted defects; no photograph, no generated image.\n"
+    "Trained in stages while the generator was being finished: `make train-tiny` repeats the recipe, not these very weights",
+    metrics=_read(Path(__file__).parent / "checkpoints" / "heie-tiny-metrics.json"),
     intended_use="Seeing in minutes how HEIE works, tests, teaching. It is not for judging photographs or generated\n"
     "images: it was trained on drawn scenes and knows nothing else.",
 )
@@ -137,7 +143,3 @@ def origin(model: Any) -> str | None:
     """Hub name of what a model was loaded from; None for a folder, or nothing."""
     name = model.config.name_or_path
     return name if name and not Path(name).exists() else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
