@@ -64,7 +64,8 @@ EMBEDDED = CardFacts(
     repo_id="heie-tiny",
     license="apache-2.0",
     training_data="scenes drawn by `heie synthesize`, with planted defects; no photograph, no generated image.\n"
-    "Trained in stages while the generator was being finished: `make train-tiny` repeats the recipe, not these very weights",
+    "Trained in stages while the generator was being finished: `make train-tiny` repeats the recipe,\n"
+    "not these very weights",
     metrics=_read(Path(__file__).parent / "checkpoints" / "heie-tiny-metrics.json"),
     intended_use="Seeing in minutes how HEIE works, tests, teaching. It is not for judging photographs or generated\n"
     "images: it was trained on drawn scenes and knows nothing else.",
