@@ -79,9 +79,7 @@ def write_repository(source: str, folder: Path, facts: CardFacts) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not an empty folder")
-    checkpoint = Path(source)
-    if not checkpoint.is_dir():
-        checkpoint = Path(snapshot_download(source, allow_patterns=list(PUBLISHED)))
+    checkpoint = _folder_of(source)
     files = published_files(checkpoint)
     figures = checkpoint / "metrics.json"
     if facts.metrics is None and figures.is_file():
@@ -99,6 +97,15 @@ def write_repository(source: str, folder: Path, facts: CardFacts) -> None:
         if folder.exists():
             folder.rmdir()
         unfinished.rename(folder)
+
+
+def _folder_of(source: str) -> Path:
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        return Path(snapshot_download(source, allow_patterns=list(PUBLISHED)))
+    except (OSError, ValueError) as error:  # what huggingface_hub raises is one of these, too
+        raise ValueError(f"{source} is no folder, and no model that the Hub gives out") from error
 
 
 def published_files(checkpoint: Path) -> list[Path]:

@@ -87,6 +87,19 @@ def test_another_kind_of_model_is_refused(checkpoint, tmp_path, capsys):
     assert "is no HEIE model (its model_type is internvl)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("source", ["no/such", "no/such/folder"])
+def test_a_model_that_is_nowhere(hub, tmp_path, capsys, source):
+    assert run("--to-folder", tmp_path / "out", "--model", source) == 1
+    assert f"{source} is no folder, and no model that the Hub gives out\n" in capsys.readouterr().err
+
+
+def test_a_published_model_is_published_again(hub, checkpoint, tmp_path):
+    assert run("someone/heie", "--model", checkpoint) == 0
+    assert run("--to-folder", tmp_path / "out", "--model", "someone/heie") == 0
+    expected = {name: content for name, content in hub.files("someone/heie").items() if name != ".gitattributes"}
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == expected
+
+
 def test_a_folder_in_use_is_left_alone(checkpoint, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     assert run("--to-folder", tmp_path / "out", "--model", checkpoint) == 0  # empty
