@@ -64,8 +64,8 @@ EMBEDDED = CardFacts(
     repo_id="heie-tiny",
     license="apache-2.0",
     training_data="scenes drawn by `heie synthesize`, with planted defects; no photograph, no generated image.\n"
-    "Trained in stages while the generator was being finished: `make train-tiny` repeats the recipe,\n"
-    "not these very weights",
+    "Trained in stages while the generator was being finished. `make train-tiny` has the same parts but not the same\n"
+    "stages (the last one here had focal gamma 0.5 and Laplace weight 0.02), and was never run in full",
     metrics=_read(Path(__file__).parent / "checkpoints" / "heie-tiny-metrics.json"),
     intended_use="Seeing in minutes how HEIE works, tests, teaching. It is not for judging photographs or generated\n"
     "images: it was trained on drawn scenes and knows nothing else.",
