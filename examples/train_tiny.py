@@ -34,7 +34,7 @@ BATCH = 16  # images, in all processes together
 # From reference texts alone it would learn to read the score from the text, and its own text is never as good. For
 # the same reason the tower rests until the heads know what it sees, and then learns at a smaller rate than they do.
 TEXT_MIX = {"none": 0.4, "reference": 0.36, "swapped": 0.24}
-TOWER_RESTS, TOWER_RATE = 0.17, 0.6
+TOWER_RESTS, TOWER_RATE = 0.08, 0.4
 
 
 def arguments(cls: type, folder: Path, **settings) -> TrainingArguments:
@@ -68,22 +68,23 @@ def train_vision(rows: Dataset, folder: Path, steps: int, seed: int) -> None:
     set_seed(seed)
     settings = {"learning_rate": 1.5e-3, "weight_decay": 0.05, "adam_beta2": 0.98, "remove_unused_columns": False}
     args = arguments(TrainingArguments, folder, max_steps=steps, seed=seed, **settings)
-    rows = rows.select_columns(["image", "cells"])
+    planted = [index for index, defects in enumerate(rows["defects"]) for _ in defects]  # as often as it has defects
+    rows = rows.select_columns(["cells", "tiles"]).select(planted)
     finish(Trainer(PartsAndDefects(), args, collate_cells, train_dataset=rows), folder)
 
 
 def train_jointly(rows: Dataset, model: HEIEForImplausibility, processor: HEIEProcessor, folder: Path, **settings):
     """One phase of the joint training; the tower takes part if its gradients are on."""
-    rate, tower = settings["learning_rate"], set(model.model.vision_tower.parameters())
-    groups = [
-        {"params": [parameter for parameter in model.parameters() if parameter not in tower], "lr": rate},
-        {"params": [parameter for parameter in tower if parameter.requires_grad], "lr": rate * TOWER_RATE},
-    ]
+    rate = settings["learning_rate"]
+    groups = [{"params": [], "lr": rate}, {"params": [], "lr": rate * TOWER_RATE}]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[name.startswith("model.vision_tower.")]["params"].append(parameter)
     trainer = HEIETrainer(
         model,
-        arguments(HEIETrainingArguments, folder, loss_weights={"heatmap": 20.0, "score": 10.0}, **settings),
+        arguments(HEIETrainingArguments, folder, **settings),
         HEIEDataCollator(processor, TEXT_MIX, settings["seed"]),
-        train_dataset=rows.remove_columns("cells"),
+        train_dataset=rows.remove_columns(["cells", "tiles"]),
         optimizers=(torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.05), None),
     )
     finish(trainer, folder)
@@ -105,7 +106,7 @@ def train(rows: Dataset, folder: Path, options: argparse.Namespace) -> Path:
         settings = {"max_steps": num_heads, "seed": options.seed, "learning_rate": 2e-3}
         train_jointly(rows, model, processor, heads, **settings, **floor)
     if not (joint / "final").exists():
-        settings = {"max_steps": options.joint_steps - num_heads, "seed": options.seed + 1, "learning_rate": 1.2e-3}
+        settings = {"max_steps": options.joint_steps - num_heads, "seed": options.seed + 1, "learning_rate": 1e-3}
         train_jointly(rows, *load(heads / "final"), joint, **settings)
     return joint / "final"
 
@@ -141,11 +142,11 @@ def evaluate(model: HEIEForImplausibility, processor: HEIEProcessor, seed: int, 
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output-dir", type=Path, default="runs/heie-tiny", help="scenes (5 GB) and checkpoints")
+    parser.add_argument("--output-dir", type=Path, default="runs/heie-tiny", help="scenes (12 GB) and checkpoints")
     parser.add_argument("--export-dir", type=Path, default="heie_hf/checkpoints/heie-tiny")
-    parser.add_argument("--num-scenes", type=int, default=14_000)
-    parser.add_argument("--vision-steps", type=int, default=8000, help=f"of {BATCH} images each")
-    parser.add_argument("--joint-steps", type=int, default=2300, help=f"the tower rests in {TOWER_RESTS:.0%} of them")
+    parser.add_argument("--num-scenes", type=int, default=20_000)
+    parser.add_argument("--vision-steps", type=int, default=13_000, help=f"of {BATCH} images each")
+    parser.add_argument("--joint-steps", type=int, default=5000, help=f"the tower rests in {TOWER_RESTS:.0%} of them")
     parser.add_argument("--num-test-scenes", type=int, default=500)
     parser.add_argument("--test-seed", type=int, default=TEST_SEED)
     parser.add_argument("--seed", type=int, default=0)

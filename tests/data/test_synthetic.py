@@ -9,7 +9,7 @@ from PIL import Image
 
 from heie_hf.data.schema import FEATURES
 from heie_hf.data.synthetic import DEFECTS, PARTS, draw_scene, issues_in, load, synthesize
-from heie_hf.data.synthetic.labels import heatmap, plausibility, severity
+from heie_hf.data.synthetic.labels import FLOOR, heatmap, plausibility, severity
 from heie_hf.data.synthetic.layout import sight
 from heie_hf.data.synthetic.vocabulary import UNSEEN_DEFECTS
 from heie_hf.data.synthetic.wording import CUES, LINES, NO_REGIONS
@@ -112,10 +112,10 @@ def test_heatmap_of_a_known_mask():
     graver = np.zeros((200, 200), bool)
     graver[20:60, 20:60] = True
     field = heatmap((200, 200), [mask, graver], [0.2, 0.7])
-    assert field[100, 100] == pytest.approx(0.6, abs=0.01)  # 0.4 + severity
+    assert field[100, 100] == pytest.approx((0.6 - FLOOR) / (1 - FLOOR), abs=0.01)  # 0.4 + severity
     assert field[40, 40] == pytest.approx(1.0, abs=0.01)
-    assert 0.2 < field[80, 100] < 0.4  # half the peak at the mask's edge
-    assert field[150:, 150:].max() == 0
+    assert field[80, 100] == pytest.approx((0.3 - FLOOR) / (1 - FLOOR), abs=0.03)  # half the peak at the mask's edge
+    assert field[135:, :].max() == field[:, 135:].max() == 0 < field[125, 100]  # the blur's tail is cut
     assert not heatmap((30, 20), [], []).any() and heatmap((30, 20), [], []).shape == (20, 30)
 
 

@@ -1,5 +1,6 @@
 """Four-legged animals from the side. Frame: middle of the ground under the animal, its height = 1, looking to -x."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,11 @@ BUILDS = (
 
 def _leg(pen: Pen, rng, hip: complex, swing: float, radius: float, color: Color, kind: str | None) -> None:
     foot = complex(hip.real + swing, -radius)
-    start = hip + (foot - hip) * rng.uniform(0.52, 0.6) if kind == "detached limb" else hip
+    start = hip
+    if kind == "detached limb":  # fallen aside
+        start, foot = hip + (foot - hip) * rng.uniform(0.56, 0.64), foot + math.copysign(radius, hip.real)
+    if kind == "missing leg":
+        pen.limb(hip, hip + (foot - hip) * 0.45, radius * 1.2, radius * 1.1, color, "animal leg", rim=True)
     with pen.planting(kind, visible=False):
         if kind == "detached limb":
             pen.limb(hip, start, radius, radius, color, "animal leg")

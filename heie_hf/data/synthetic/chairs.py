@@ -1,5 +1,7 @@
 """Chairs, a little from above and from the side. Frame: middle of the ground under the chair, height = 1."""
 
+import math
+
 import numpy as np
 
 from .canvas import Color, Pen, darker, lighter
@@ -8,7 +10,11 @@ from .thing import Thing
 
 
 def _leg(pen: Pen, rng, top: complex, foot: complex, radius: float, color: Color, kind: str | None) -> None:
-    start = top + (foot - top) * rng.uniform(0.4, 0.5) if kind == "detached limb" else top
+    start = top
+    if kind == "detached limb":  # fallen aside
+        start, foot = top + (foot - top) * rng.uniform(0.44, 0.52), foot + math.copysign(2.5 * radius, top.real)
+    if kind == "missing leg":
+        pen.limb(top, top + (foot - top) * 0.25, radius, radius, color, "chair leg", rim=True)
     with pen.planting(kind, visible=False):
         if kind == "detached limb":
             pen.limb(top, start, radius, radius, color, "chair leg")

@@ -56,7 +56,7 @@ def draw_object(item: Placed, rng: np.random.Generator, size: tuple[int, int], o
     item.thing = item.family.draw(pen, rng, item.plan)
     if "melted patch" in item.plan:
         spot, radius, item.thing.parts["melted patch"] = pick(rng, item.thing.anchors)
-        melt(layer, spot, radius, rng)
+        melt(layer, spot, 1.2 * radius, rng)
     return Sheet(item, *layer.flatten(), corner, ground)
 
 

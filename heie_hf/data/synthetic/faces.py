@@ -38,11 +38,11 @@ def draw_eye(pen: Pen, iris: Color, gaze: complex, openness: float, lash: Color)
 
 def draw_eyes(pen: Pen, rng: np.random.Generator, plan: frozenset, iris: Color, skin: Color, brow: Color | None):
     """A pair of eyes in a head's frame, with what the plan wants wrong about them."""
-    size, gap = rng.uniform(0.2, 0.26), rng.uniform(0.38, 0.46)
+    size, gap = rng.uniform(0.25, 0.3), rng.uniform(0.4, 0.46)
     height, openness = rng.uniform(-0.2, -0.06), rng.uniform(0.6, 0.95)
     gaze = complex(rng.uniform(-0.25, 0.25), rng.uniform(-0.12, 0.12))
     fallen = pick(rng, (-1, 1))
-    slip = pick(rng, (-1, 1)) * rng.uniform(0.34, 0.44)
+    slip = pick(rng, (-1, 1)) * rng.uniform(0.46, 0.56)
     for side in (-1, 1):
         center = complex(side * gap, height)
         wrong = next((kind for kind in ("misaligned eyes", "missing eye") if kind in plan and side == fallen), None)
@@ -56,7 +56,7 @@ def draw_eyes(pen: Pen, rng: np.random.Generator, plan: frozenset, iris: Color, 
                 inner = center - complex(side * size, size * 1.6)
                 pen.limb(inner, inner + side * size * 2.1 + 0.02j, 0.05, 0.035, brow, "hair")
     if "extra eye" in plan:
-        place = pick(rng, (complex(0, height - 0.5), complex(0.5 * fallen, height + 0.5), complex(0, height + 0.02)))
+        place = pick(rng, (complex(0, height - 0.56), complex(0.5 * fallen, height + 0.58), complex(0, height + 0.02)))
         with pen.planting("extra eye"):
             draw_eye(pen.at(place, scale=size), iris, gaze, openness, darker(skin, 0.6))
 

@@ -9,6 +9,8 @@ from .vocabulary import BASE_SEVERITY, SIZE_WEIGHT
 
 #: Width of the heatmap's soft edge (Gaussian sigma) as a share of the square root of the image's area.
 SOFTNESS = 0.045
+#: Below it the blur's tail is cut: nobody would mark what is this far away.
+FLOOR = 0.1
 
 
 @dataclass
@@ -43,7 +45,8 @@ def bounding_box(mask: np.ndarray) -> tuple[float, float, float, float]:
 def heatmap(size: tuple[int, int], masks: list[np.ndarray], severities: list[float]) -> np.ndarray:
     """`size` (W, H) -> (H, W) float32 in [0, 1]: the strongest of the defects at each pixel, exactly 0 away from all.
 
-    A mask (H, W, bool) is Gaussian-blurred, raised to a peak of 1 and weighted with min(1, 0.4 + severity).
+    A mask (H, W, bool) is Gaussian-blurred, raised to a peak of 1 and weighted with min(1, 0.4 + severity); from what
+    comes out, FLOOR .. 1 becomes 0 .. 1.
     """
     width, height = size
     total = np.zeros((height, width), np.float32)
@@ -55,4 +58,4 @@ def heatmap(size: tuple[int, int], masks: list[np.ndarray], severities: list[flo
         soft = Image.fromarray(mask[window].astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(sigma))
         soft = np.asarray(soft, dtype=np.float32)
         total[window] = np.maximum(total[window], soft / soft.max() * min(1.0, 0.4 + weight))
-    return total
+    return np.maximum(total - FLOOR, 0) / (1 - FLOOR)

@@ -23,7 +23,7 @@ def draw_arm(pen: Pen, rng, look: Look, sleeve: Color, shoulder: complex, side: 
     if chance(rng, 0.4):  # raised, the forearm up
         upper, bend = side * rng.uniform(60, 95), side * rng.uniform(50, 80)
     kind = "detached limb" if torn else None
-    start = _bar(shoulder, upper, rng.uniform(0.11, 0.15)) if torn else shoulder
+    start = _bar(shoulder, upper, rng.uniform(0.15, 0.18)) if torn else shoulder
     with pen.planting(kind, visible=False):
         if torn:
             pen.limb(shoulder, start, 0.035, 0.035, sleeve, "arm")
@@ -42,7 +42,11 @@ def draw_arm(pen: Pen, rng, look: Look, sleeve: Color, shoulder: complex, side: 
 def draw_leg(pen: Pen, rng, hip: complex, degrees: float, cloth: Color, shoe: Color, kind: str | None, length=0.42):
     """A leg from the hip to the ground; `kind` is what is wrong with it."""
     foot = _bar(hip, degrees, length / math.cos(math.radians(degrees)))
-    start = hip + (foot - hip) * rng.uniform(0.34, 0.42) if kind == "detached limb" else hip
+    start = hip
+    if kind == "detached limb":  # fallen aside
+        start, foot = hip + (foot - hip) * rng.uniform(0.42, 0.5), foot + math.copysign(0.05, degrees)
+    if kind == "missing leg":
+        pen.limb(hip, hip + (foot - hip) * 0.2, 0.05, 0.045, cloth, "leg", rim=True)
     with pen.planting(kind, visible=False):
         if kind == "detached limb":
             pen.limb(hip + (foot - hip) * 0.1, start, 0.04, 0.04, cloth, "leg")
