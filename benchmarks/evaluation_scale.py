@@ -1,10 +1,10 @@
 """Does `heie evaluate` keep its memory flat over many images, and how many does it do per second?
 
-    python benchmarks/evaluation_scale.py --images 20000 --text none
+    python benchmarks/evaluation_scale.py --images 20000 --small
 
 Draws `--distinct` scenes and lists them again and again under new ids, runs the command and reads the memory of its
 processes while they work (Linux). Prints one JSON line: images per second, and the memory of the main process and of
-all its processes together (MB) when a tenth of the images was done and at the end of the predictions.
+all its processes together (MB): when each tenth of the images was done, and the highest while measuring afterwards.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from heie_hf import HEIEConfig, HEIEForImplausibility, HEIEProcessor
+from heie_hf.checkpoints import default_checkpoint
 from heie_hf.data.synthetic import synthesize
 
 
@@ -24,10 +26,20 @@ def options() -> argparse.Namespace:
     parser.add_argument("--distinct", type=int, default=50)
     parser.add_argument("--text", default="none", choices=["none", "generated", "reference"])
     parser.add_argument("--model", help="by default the embedded one")
+    parser.add_argument("--small", action="store_true", help="one layer of it each, random: memory is what counts")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--num-workers", type=int, default=1)
     return parser.parse_args()
+
+
+def small_model(folder: Path) -> None:
+    """The embedded model's processor, and a network of one vision and one language layer with random weights."""
+    config = HEIEConfig.from_pretrained(default_checkpoint()).to_dict()
+    config["vision_config"]["num_hidden_layers"] = 1
+    config["text_config"] |= {"num_hidden_layers": 1, "layer_types": None}
+    HEIEForImplausibility(HEIEConfig.from_dict(config)).save_pretrained(folder)
+    HEIEProcessor.from_pretrained(default_checkpoint()).save_pretrained(folder)
 
 
 def many_rows(folder: Path, distinct: int, images: int) -> None:
@@ -57,19 +69,18 @@ def memory(process: int) -> float:
 
 
 def watch(command: subprocess.Popen, shards: Path, num_shards: int) -> dict[str, dict[str, float]]:
-    """Memory of the main process and of all together, at a tenth of the shards and at the last."""
-    seen = {}
+    """Memory of the main process and of all together: at each tenth of the shards, and the highest after the last."""
+    seen, highest = {}, {"main": 0, "all": 0}
     while command.poll() is None:
-        done = sum(1 for _ in shards.glob("*.npz")) / num_shards
+        done = 10 * sum(1 for _ in shards.glob("*.npz")) // num_shards
         now = [memory(process) for process in processes(command.pid)]
-        reading = {"main": round(now[0], 1), "all": round(sum(now), 1)}
-        if done >= 0.1:
-            seen.setdefault("at_a_tenth", reading)
-        if 0.95 <= done < 1:
-            seen["at_the_end"] = reading
-        seen["while_measuring"] = reading if done == 1 and now[0] else seen.get("while_measuring")
+        reading = {"main": round(now[0]), "all": round(sum(now))}
+        if 1 <= done < 10:
+            seen.setdefault(f"{done}0 %", reading)
+        elif done == 10:
+            highest = {name: max(highest[name], reading[name]) for name in highest}
         time.sleep(0.5)
-    return seen
+    return seen | {"measuring": highest}
 
 
 def main() -> None:
@@ -81,9 +92,10 @@ def main() -> None:
         arguments = [sys.executable, "-m", "heie_hf.cli", "evaluate", "--dataset", folder, "--output-dir", output]
         for name in ("text", "device", "batch_size", "num_workers"):
             arguments += [f"--{name.replace('_', '-')}", str(getattr(opt, name))]
-        command = subprocess.Popen(
-            [*arguments, *(["--model", opt.model] if opt.model else [])], stdout=subprocess.DEVNULL
-        )
+        if opt.small:
+            small_model(Path(scratch, "small"))
+        model = Path(scratch, "small") if opt.small else opt.model
+        command = subprocess.Popen([*arguments, *(["--model", model] if model else [])], stdout=subprocess.DEVNULL)
         num_shards = -(-opt.images // opt.batch_size)
         readings = watch(command, output / "predictions" / f"scenes-{opt.text}", num_shards)
         if command.returncode:

@@ -44,7 +44,7 @@ for _cls in (HEIEForImplausibility, HEIEProcessor, ImplausibilityPipeline):
 _LAZY = {
     "HEIETrainer": "heie_hf.trainer",
     "HEIETrainingArguments": "heie_hf.trainer",
-    "HEIEDataCollator": "heie_hf.trainer",
+    "HEIEDataCollator": "heie_hf.collator",
     "from_backbone": "heie_hf.conversion",
 }
 

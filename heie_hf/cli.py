@@ -3,6 +3,7 @@
 Exit status: 0, or 1 where an item failed (`heie: PATH: reason` on stderr, the rest goes on), 2 for a usage error.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -115,6 +116,7 @@ def evaluated_model(model: str | None, device: str | None, dtype: str) -> Any:
     """The `EvaluatedModel` of a model folder or Hub name, not loaded yet."""
     from .checkpoints import default_checkpoint
     from .evaluation import EvaluatedModel, fingerprint
+    from .evaluation.data import folder_name
 
     def load() -> tuple[Any, Any]:
         pipe = load_pipeline(model, device, dtype)
@@ -124,7 +126,7 @@ def evaluated_model(model: str | None, device: str | None, dtype: str) -> Any:
         weights = fingerprint(model or default_checkpoint())
     except (OSError, ValueError) as error:
         raise UsageMistake(f"cannot load model {model or '(embedded)'}: {one_line(error)}") from error
-    name = os.path.abspath(model) if model and Path(model).is_dir() else model or "(embedded)"
+    name = folder_name(model) if model else "(embedded)"
     return EvaluatedModel(name, functools.cache(load), weights, dtype)
 
 
@@ -176,6 +178,33 @@ def predict(
         raise typer.Exit(1)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def train(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Its fields: docs/training.md.")],
+) -> None:
+    """Fine-tune, or train from scratch; interrupted, run it again and it goes on. Fields: --field value after CONFIG.
+
+    Prints the final evaluation as one JSON line. On several processes: accelerate launch -m heie_hf.cli train ...
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loading processes are forked
+    from accelerate import PartialState
+
+    from .training import TrainingError
+    from .training import train as run
+
+    failures = Failures()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # the trainer prints its logs there
+            metrics = run(config, context.args, say=lambda text: print(f"heie: {text}", file=sys.stderr))
+    except TrainingError as error:
+        for row in error.rows[:10]:
+            failures(*row)
+        raise UsageMistake(one_line(error)) from error
+    if PartialState().is_main_process:
+        print(json.dumps(metrics), flush=True)
+
+
 @app.command()
 def evaluate(
     dataset: Annotated[list[str], typer.Option(metavar="NAME|FOLDER", help="Data set; may be repeated.")],
@@ -195,6 +224,16 @@ def evaluate(
         list[Fusion] | None,
         typer.Option(metavar="|".join(Fusion), help="Not the model's own; no new inference; may be repeated."),
     ] = None,
+    bertscore: Annotated[
+        str | None, typer.Option(metavar="FOLDER|HUB_ID", help="BERTScore of the generated texts, by this encoder.")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Language model that rates the texts; key: HEIE_JUDGE_API_KEY."),
+    ] = None,
+    judge_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The judge's server, with OpenAI's API; by default the Hub's.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
     num_workers: Annotated[int, typer.Option(min=0, help="Processes that load images and compute metrics.")] = 2,
     model: Model = None,
@@ -207,15 +246,20 @@ def evaluate(
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loading processes are forked
     import datasets
+    import torch
     from accelerate import PartialState
 
     from .evaluation import EvaluationError, read_all
     from .evaluation import evaluate as run
+    from .metrics.judge import Judge
 
+    if judge_url and not judge:
+        raise UsageMistake("--judge-url is of no use without --judge MODEL")
     writable_folder(output_dir)
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    state = PartialState(timeout=timedelta(days=7))  # the first to be ready waits for the last
+    on_cpu = device == "cpu" or (device is None and not torch.accelerator.is_available())  # PartialState must be told
+    state = PartialState(cpu=on_cpu, timeout=timedelta(days=7))  # the first to be ready waits for the last
     device = device or (str(state.device) if state.num_processes > 1 else None)
     failures = Failures()
     try:
@@ -231,6 +275,8 @@ def evaluate(
             text=text.value,
             heatmap=heatmap.value,
             fusions=[each.value for each in fusion or []] or [None],
+            bertscore=bertscore,
+            judge=Judge(judge, **({"base_url": judge_url} if judge_url else {})) if judge else None,
             batch_size=batch_size,
             num_workers=num_workers,
         )

@@ -52,6 +52,15 @@ def add_code(folder: str | os.PathLike) -> None:
             custom_object_save(cls, folder)
 
 
+def leave_out(name: str, folder: str | os.PathLike) -> None:
+    """Have the Hub leave files of this name out of every upload of the folder: it follows .gitignore."""
+    path = Path(folder, ".gitignore")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if name not in lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in [*lines, name]), encoding="utf-8")
+
+
 def _reference(cls: type) -> str:
     """As an auto_map names a class: without its package, because the files are copied flat."""
     return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"

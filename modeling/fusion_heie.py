@@ -49,7 +49,7 @@ class HeatmapFuser(nn.Module):
         self.fusion = fusion
         self.uncertainty = uncertainty
         if fusion == "learned":
-            self.local_logit = nn.Parameter(torch.zeros(()))
+            self.local_logit = nn.Parameter(torch.zeros(1))  # FSDP cannot shard a scalar
 
     def local_weight(self, local_deviation: torch.Tensor, global_deviation: torch.Tensor) -> torch.Tensor | float:
         """Weight of the local map, in [0, 1]; the global one has the rest."""

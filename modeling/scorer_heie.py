@@ -5,6 +5,15 @@ from torch import nn
 from torch.nn import functional
 
 
+def max_pool(maps: torch.Tensor, size: int) -> torch.Tensor:
+    """`adaptive_max_pool2d` of (1, H, W) to (1, size, size); exporters know it only as plain windows."""
+    height, width = maps.shape[-2:]
+    if height % size or width % size:
+        return functional.adaptive_max_pool2d(maps, size)
+    window = (height // size, width // size)
+    return functional.max_pool2d(maps[None], window, window)[0]
+
+
 class VerisimilitudeScorer(nn.Module):
     """S_token = FFN(state), S_map = conv + FFN(heatmap), S = Calib(S_token, S_map); all in [0, 1], 1 = plausible.
 
@@ -35,13 +44,13 @@ class VerisimilitudeScorer(nn.Module):
         self.map_output = nn.Linear(dim, 1)
         self.weighted = score_source == "calibrated" and calibration == "weighted"
         if self.weighted:
-            self.token_logit = nn.Parameter(torch.zeros(()))
+            self.token_logit = nn.Parameter(torch.zeros(1))  # FSDP cannot shard a scalar
         elif score_source == "calibrated":
             self.gate = nn.Linear(2 * dim, 1)
 
     def pool(self, heatmaps: list[torch.Tensor]) -> torch.Tensor:
         """Maps of any size -> (B, 2, map_size, map_size): mean, and maximum so that a small defect is not lost."""
-        pools = (functional.adaptive_avg_pool2d, functional.adaptive_max_pool2d)
+        pools = (functional.adaptive_avg_pool2d, max_pool)
         return torch.stack([torch.cat([pool(heatmap[None], self.map_size) for pool in pools]) for heatmap in heatmaps])
 
     def token_weight(self, token_hidden: torch.Tensor, map_hidden: torch.Tensor) -> torch.Tensor:

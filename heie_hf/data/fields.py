@@ -54,13 +54,22 @@ def image_cell(source: str | os.PathLike | bytes) -> tuple[dict, tuple[int, int]
     return {"bytes": None, "path": os.fspath(source)}, read_image(source).size
 
 
-def heatmap_cell(source: str | os.PathLike | bytes, size: tuple[int, int]) -> dict:
+def heatmap_cell(source: str | os.PathLike | bytes, size: tuple[int, int], may_stretch: bool = False) -> dict:
     """A cell of a heatmap column from a path or an encoded image: L, resized to `size` (W, H) where it differs.
 
-    A file that is so already is kept as a path. Raises ImageFileError.
+    A file that is so already is kept as a path.
+
+    Args:
+        may_stretch: take a map of another shape than the image too, as if it showed the whole image.
+
+    Raises:
+        ImageFileError: the heatmap cannot be read.
+        ValueError: it has another shape (width to height, by more than a pixel) than the image.
     """
     stream = BytesIO(source) if isinstance(source, bytes) else source
     heatmap = read_image(stream).convert("L")  # grey as RGB gives the same grey back
+    if not may_stretch and abs(heatmap.width * size[1] / size[0] - heatmap.height) > 1:
+        raise ValueError(f"has {heatmap.width} x {heatmap.height} pixels, its image {size[0]} x {size[1]}")
     with Image.open(stream) as original:
         is_ready = original.mode == "L" and original.size == size
     if is_ready:

@@ -119,6 +119,7 @@ def _row(file: io.BufferedReader, offset: int, uid: str, picture: Path | bytes |
     example = read_example(file, offset)
     image, size = image_cell(picture)
     row = {"id": uid, "image": image, "prompt": prompt}
-    row["heatmap"] = heatmap_cell(_value(example, "artifact_map"), size)
-    row["misalignment_heatmap"] = heatmap_cell(_value(example, "misalignment_map"), size)
+    # the maps are square, whatever shape the image has
+    row["heatmap"] = heatmap_cell(_value(example, "artifact_map"), size, may_stretch=True)
+    row["misalignment_heatmap"] = heatmap_cell(_value(example, "misalignment_map"), size, may_stretch=True)
     return row | {column: unit_score(_value(example, name), name) for column, name in FEATURE_OF.items()}

@@ -1,5 +1,6 @@
 """The data set of an evaluation: rows with pictures as stored, a key for each, and what could not be read."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -28,14 +29,16 @@ class EvaluationData:
     Args:
         label: its name in tables and folders.
         rows: rows of `heie_hf.data.schema.FEATURES`; image and heatmap are kept undecoded.
-        source: where it came from (name, root, split ...), kept with the results.
+        source: where it came from (dataset, root, split ...), kept with the results: names, no paths of this machine.
         bad_rows: place and reason of rows that the loader left out.
+        path_hash: tells folders of the same name apart; predictions for one are not used for another.
     """
 
     label: str
     rows: Dataset
     source: dict = field(default_factory=dict)
     bad_rows: list[tuple[str, str]] = field(default_factory=list)
+    path_hash: str = ""
 
     def __post_init__(self):
         rows = self.rows
@@ -52,6 +55,11 @@ class EvaluationData:
             keys.append(identity if seen[identity] == 1 else f"{identity}#{seen[identity]}")
         return keys
 
+    @property
+    def identity(self) -> dict:
+        """What predictions are kept with, and compared with before others are added."""
+        return {**self.source, "path_hash": self.path_hash}
+
 
 def read_data(name: str, root: str | None = None, split: str | None = None, **options) -> EvaluationData:
     """A registered data set or a folder as `heie synthesize` writes it; see `heie_hf.data.load`.
@@ -61,9 +69,23 @@ def read_data(name: str, root: str | None = None, split: str | None = None, **op
     """
     bad_rows: list[tuple[str, str]] = []
     rows = load(name, root=root, split=split, on_bad_row=lambda *row: bad_rows.append(row), **options)
-    place = os.path.abspath(root or name) if root or Path(name).exists() else None
     label = "-".join(filter(None, (name if root else Path(name).resolve().stem, split)))
-    return EvaluationData(label, rows, {"dataset": name, "root": place, "split": split, **options}, bad_rows)
+    given = {"dataset": name, "root": root, "split": split, **options}
+    source = {key: folder_name(value) for key, value in given.items()}
+    paths = [os.path.abspath(value) if is_path(value) else value for value in (root or name, *options.values())]
+    path_hash = hashlib.sha256(repr(paths).encode()).hexdigest()[:16]
+    parent = os.path.join(os.path.dirname(os.path.abspath(root or name)), "")
+    bad_rows = [(row.removeprefix(parent), reason) for row, reason in bad_rows]
+    return EvaluationData(label, rows, source, bad_rows, path_hash)
+
+
+def is_path(value) -> bool:
+    return isinstance(value, str) and (os.path.isabs(value) or os.path.exists(value))
+
+
+def folder_name(value):
+    """The last part of a path, so that results do not tell where on a machine they were made; the rest as it is."""
+    return Path(value).resolve().name if is_path(value) else value
 
 
 def read_all(

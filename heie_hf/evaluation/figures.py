@@ -41,6 +41,9 @@ FIGURES = {
     "issue_precision": True,
     "issue_recall": True,
     "issue_f1": True,
+    "rouge_l": True,
+    "bert_score": True,
+    "judge_rating": True,
     "perplexity_reference": False,
     "perplexity_generated": False,
 }
@@ -57,6 +60,7 @@ def statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
         **_heatmap_statistics(samples),
         **_score_statistics(samples),
         **_issue_statistics(samples),
+        **{name: mean_of(column(samples, name)) for name in TEXT_FIGURES},
         **{f"perplexity_{text}": _perplexity(samples, text) for text in ("reference", "generated")},
     }
 
@@ -78,6 +82,9 @@ def _score_statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
         **{f"srcc{suffix}": srcc_of(*pair) for suffix, pair in pairs.items()},
     }
 
+
+#: How alike the generated and the reference text of an image are.
+TEXT_FIGURES = ("rouge_l", "bert_score", "judge_rating")
 
 #: The final score, and the two that it is made of (Table 6).
 SCORES = {"": "score", "_token": "token_score", "_map": "map_score"}

@@ -17,6 +17,7 @@ from heie_hf.metrics.text import issue_counts
 from heie_hf.processing.image_processing_heie import HEIEImageProcessor
 
 from .data import SECTIONS, EvaluationData, open_heatmap
+from .figures import TEXT_FIGURES
 from .heads import Heads
 from .store import PredictionStore, Shard, read_shard
 
@@ -108,7 +109,7 @@ HEATMAP_FIGURES = ("gt_sum", "mse", "kld", "cc", "sim", "nss", "auc_judd")
 COLUMNS = dict.fromkeys(
     (
         *("key", "row", "score", "token_score", "map_score", "target_score", *HEATMAP_FIGURES, *SECTIONS),
-        *("issues_named", "issues_there", "hits", "false_alarms", "misses"),
+        *("issues_named", "issues_there", "hits", "false_alarms", "misses", *TEXT_FIGURES),
         *("nll_reference", "num_tokens_reference", "nll_generated", "num_tokens_generated", "shard", "position"),
     )
 )

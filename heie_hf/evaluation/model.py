@@ -12,7 +12,7 @@ class EvaluatedModel:
     """A model that is loaded only if images have no prediction yet.
 
     Args:
-        name: folder or Hub name.
+        name: the folder's name or the Hub's, as results show it.
         load: gives model and processor.
         fingerprint: changes with the weights. Predictions of another fingerprint or `dtype` are not mixed with these.
     """

@@ -84,12 +84,14 @@ def _readable(row: dict) -> bool:
 
 
 def predict_batch(model, processor, batch: Batch, text: TextSource) -> Shard:
-    """One pass of the network over a batch, and one more for each likelihood asked for."""
+    """One pass of the network over a batch, and for each likelihood one more of its language model."""
     if not batch.images:
         empty = np.zeros((0, 1, 1), np.float32)
         return Shard([], batch.failures, empty, empty, np.zeros((0, 2), int), np.zeros((0, 1), np.float32))
     with recorded_inputs(model) as seen, torch.no_grad():
-        outputs = _run(model, batch.inputs, text)
+        inputs = _on_device(batch.inputs, model)
+        features = model.get_image_features(inputs.pop("pixel_values"), return_dict=True)
+        outputs = _run(model, inputs | {"mm_encoder_outputs": {"image": features}}, text)
     length = batch.inputs["input_ids"].shape[1]
     written = processor.post_process(outputs, input_length=length)
     scores = {name: outputs[name].tolist() for name in ("score", "token_score", "map_score")}
@@ -98,9 +100,10 @@ def predict_batch(model, processor, batch: Batch, text: TextSource) -> Shard:
         for i, key in enumerate(batch.keys)
     ]
     if text != "none":
-        _add_likelihood(records, "reference", model, processor, batch.images, batch.texts)
+        _add_likelihood(records, "reference", model, processor, batch, batch.texts, features)
     if text == "generated":
-        _add_likelihood(records, "generated", model, processor, batch.images, [_texts(result) for result in written])
+        own = [_texts(result) for result in written]
+        _add_likelihood(records, "generated", model, processor, batch, own, features)
     # Beside the noise of a 16-bit backbone, 16 bits more do not count.
     kind = np.float32 if model.dtype == torch.float32 else np.float16
     maps = {name: seen[name].cpu().numpy().astype(kind) for name in ("logits", "log_deviation")}
@@ -108,11 +111,14 @@ def predict_batch(model, processor, batch: Batch, text: TextSource) -> Shard:
     return Shard(records, batch.failures, **maps, patch_grid=grid, score_states=states)
 
 
-def _run(model, inputs, text: TextSource):
-    inputs = {
+def _on_device(inputs, model) -> dict[str, torch.Tensor]:
+    return {
         name: values.to(model.device, model.dtype if values.is_floating_point() else None)
         for name, values in inputs.items()
     }
+
+
+def _run(model, inputs: dict, text: TextSource):
     if text == "generated":
         return model.generate(**inputs, do_sample=False, return_dict_in_generate=True)
     return model.assess(**inputs) if text == "none" else model(**inputs, logits_to_keep=1, use_cache=False)
@@ -122,13 +128,23 @@ def _texts(result: dict) -> dict[str, str]:
     return {name: result[name] for name in SECTIONS}
 
 
-def _add_likelihood(records: list[dict], name: str, model, processor, images: list, texts: list[dict | None]) -> None:
+def _add_likelihood(
+    records: list[dict], name: str, model, processor, batch: Batch, texts: list[dict | None], features
+) -> None:
     """nll_<name> in nats and num_tokens_<name> of each image that has such a text."""
     having = [i for i, text in enumerate(texts) if text and any(text.values())]
     if having:
-        nll, num_tokens = text_nll(model, processor, [images[i] for i in having], [texts[i] for i in having])
+        images, texts = ([values[i] for i in having] for values in (batch.images, texts))
+        some = _features_of(features, batch.inputs["num_patches"].tolist(), having)
+        nll, num_tokens = text_nll(model, processor, images, texts, some)
         for i, *values in zip(having, nll.tolist(), num_tokens.tolist()):
             records[i] |= dict(zip((f"nll_{name}", f"num_tokens_{name}"), values))
+
+
+def _features_of(features, num_patches: list[int], images: list[int]):
+    """The vision features of some images of a batch, patches first in both tensors."""
+    parts = {name: features[name].split(num_patches) for name in ("last_hidden_state", "pooler_output")}
+    return type(features)(**{name: torch.cat([of[i] for i in images]) for name, of in parts.items()})
 
 
 def _unchanged(batch: Batch) -> Batch:

@@ -39,7 +39,7 @@ def single_report(result: Result, data: EvaluationData, store: PredictionStore) 
         **_tables([result]),
         "Scores": _score_charts(result),
         "Heatmaps": _heatmap_charts(result),
-        "Explanations": _issue_table(result),
+        "Explanations": _issue_table(result) + _judge_table(result),
         "Worst and best cases": _cases(result, data, store),
         "Failures": _failures(result),
         "Definitions": _pairs(result.metrics["parameters"]),
@@ -142,6 +142,11 @@ def _issue_table(result: Result) -> str:
         rates = [f"{both / count:.2f}" if count else "–" for count in (named, there)]
         rows.append((kind, str(there), str(named), *rates))
     return _table(["kind of defect", "images that have it", "texts that name it", "precision", "recall"], rows)
+
+
+def _judge_table(result: Result) -> str:
+    """Who rated the texts, and what it cost; the rating itself stands with the other figures."""
+    return _pairs(result.metrics["judge"]) if "judge" in result.metrics else ""
 
 
 def _cases(result: Result, data: EvaluationData, store: PredictionStore) -> str:

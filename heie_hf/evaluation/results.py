@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 
 from heie_hf.metrics.bootstrap import NUM_RESAMPLES
 
-from .figures import CONFIDENCE, FIGURES, counts, finite, intervals
+from .figures import CONFIDENCE, FIGURES, TEXT_FIGURES, counts, finite, intervals
 from .measure import PARAMETERS
 from .store import write_whole
+from .texts import ComparedTexts
 
 #: What the figures mean, kept beside them; see heie_hf.metrics for the formulas.
 DEFINITIONS = {
@@ -25,6 +26,7 @@ DEFINITIONS = {
     "mse_gt0": "mse of the images whose heatmap is empty; kld, cc, sim, nss and auc_judd leave these out",
     "plcc_logistic_fit": False,
     "issues": "kinds of defect that the generated analysis names, over all images (micro average)",
+    "texts": "rouge_l, bert_score, judge_rating: description, regions and analysis as one, against the reference",
     "perplexity": "e^(mean nats per token) of description, regions and analysis, teacher-forced, fixed texts left out",
 }
 
@@ -34,7 +36,7 @@ _TEXTS = ("key", "shard", "description", "regions", "analysis")
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in _TEXTS),
-        *((name, pa.float64()) for name in (*_REALS, "nll_reference", "nll_generated")),
+        *((name, pa.float64()) for name in (*_REALS, *TEXT_FIGURES, "nll_reference", "nll_generated")),
         *((name, pa.int64()) for name in _COUNTS),
         *((name, pa.list_(pa.string())) for name in ("issues_named", "issues_there")),
     ]
@@ -49,7 +51,7 @@ class Result:
         label: its name in tables.
         metrics: the content of metrics.json.
         samples: one dict per image, see `measure`.
-        failures: place and reason of the images without a prediction.
+        failures: place and reason of the images without a prediction, and of texts that the judge did not rate.
     """
 
     label: str
@@ -69,15 +71,18 @@ def summarize(
     failures: list[tuple[str, str]],
     run: dict,
     num_resamples: int = NUM_RESAMPLES,
+    texts: ComparedTexts | None = None,
 ) -> Result:
     """The figures of a data set: flat, with their intervals, definitions and the run's settings beside them."""
+    texts = texts or ComparedTexts([])
     found = intervals(samples, num_resamples)
     metrics = {
         **{name: finite(found[name].value) for name in FIGURES},
         **counts(samples),
         "num_failures": len(failures),
         "intervals": {name: [finite(found[name].low), finite(found[name].high)] for name in FIGURES},
-        "parameters": {"confidence": CONFIDENCE, "num_resamples": num_resamples, **DEFINITIONS},
+        "parameters": {"confidence": CONFIDENCE, "num_resamples": num_resamples, **DEFINITIONS, **texts.definitions},
+        **({"judge": texts.judge} if texts.judge else {}),
         "run": run,
     }
     return Result(label, metrics, samples, failures)
@@ -108,7 +113,7 @@ def load_samples(folder: str | Path) -> list[dict]:
         raise FileNotFoundError(
             f"{folder} has no samples.parquet of heie evaluate" + (f"; there are {', '.join(below)}" if below else "")
         )
-    return pq.read_table(path).to_pylist()
+    return [dict.fromkeys(SCHEMA.names) | row for row in pq.read_table(path).to_pylist()]
 
 
 def by_key(samples: Sequence[dict]) -> dict[str, dict]:

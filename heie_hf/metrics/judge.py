@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+from tqdm import tqdm
 
 from heie_hf.metrics.judge_cache import RatingCache
 
@@ -70,9 +71,11 @@ class Judgement:
 
 @dataclass
 class JudgeReport:
-    """Ratings in the order of the pairs, None where the judge failed, and what they cost in this run.
+    """Ratings in the order of the pairs, None where the judge failed, and what they cost.
 
-    Ratings from the cache cost nothing. Tokens are what the server reports; one that reports none counts as 0.
+    `requests`, `prompt_tokens` and `completion_tokens` are those of this run, failed attempts included; ratings from
+    the cache cost nothing. The totals are of all ratings here, whenever they were made. Tokens are what the server
+    reports; one that reports none counts as 0.
     """
 
     ratings: list[int | None]
@@ -81,6 +84,8 @@ class JudgeReport:
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    total_prompt_tokens: int = 0
+    total_completion_tokens: int = 0
 
     @property
     def mean(self) -> float:
@@ -91,6 +96,12 @@ class JudgeReport:
     @property
     def num_failed(self) -> int:
         return len(self.failures)
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """All but the ratings: how many there are, and the costs."""
+        counts = {"num_rated": len(self.ratings) - self.ratings.count(None), "num_failed": self.num_failed}
+        return counts | {name: value for name, value in vars(self).items() if isinstance(value, int)}
 
 
 @dataclass
@@ -137,6 +148,7 @@ class Judge:
         report.failures = {i: judged[p].error for i, p in enumerate(prompts) if p not in cache}
         for cost in ("requests", "prompt_tokens", "completion_tokens"):
             setattr(report, cost, sum(getattr(judgement, cost) for judgement in judged.values()))
+        report.total_prompt_tokens, report.total_completion_tokens = cache.tokens(prompts)
         if prompts and report.num_failed == len(prompts):
             raise JudgeError(f"{self.base_url}: no pair could be rated; the first: {report.failures[0]}")
         return report
@@ -153,7 +165,8 @@ class Judge:
             raise JudgeError(f"{self.base_url}: {first.error}")
         with ThreadPoolExecutor(self.concurrency) as pool:
             others = pool.map(lambda prompt: self._judge(prompt, client, cache), prompts[1:])
-            return dict(zip(prompts, [first, *others], strict=True))
+            shown = tqdm(others, desc=f"rated by {self.model}", total=len(prompts) - 1, unit="pair", disable=None)
+            return dict(zip(prompts, [first, *shown], strict=True))
 
     def _judge(self, prompt: str, client: InferenceClient, cache: RatingCache) -> Judgement:
         judgement = Judgement()

@@ -50,21 +50,42 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str], *, use_stemme
     return np.array([scorer.score(reference, prediction)["rougeL"].fmeasure for prediction, reference in pairs])
 
 
+def bert_score_layer(model: str) -> int:
+    """The layer of an encoder that bert_score compares: its authors' choice for models they tried, else the last.
+
+    Raises:
+        ImportError: if bert_score is not installed.
+        OSError: if there is no such model.
+    """
+    _require_bert_score()
+    from bert_score.utils import model2layers
+    from transformers import AutoConfig
+
+    return model2layers.get(model, AutoConfig.from_pretrained(model).num_hidden_layers)
+
+
 def bert_score(
-    predictions: Sequence[str], references: Sequence[str], model: str, num_layers: int, *, device: str = "cpu"
+    predictions: Sequence[str],
+    references: Sequence[str],
+    model: str,
+    num_layers: int | None = None,
+    *,
+    device: str | None = None,
 ) -> np.ndarray:
     """BERTScore's F1, (n,), by the bert_score package, without rescaling; 0 where either text is empty.
 
     Args:
         model: a folder or Hub name of an encoder; the figure depends on it, so report it.
-        num_layers: the layer that is compared; bert_score's own choice for roberta-large is 17.
+        num_layers: the layer that is compared, by default `bert_score_layer(model)`.
+        device: by default the first GPU, or the CPU.
 
     Raises:
-        ImportError: if bert_score is not installed.
+        ImportError, OSError: as `bert_score_layer` does.
     """
-    if find_spec("bert_score") is None:
-        raise ImportError("BERTScore needs the bert_score package: pip install bert_score")
+    _require_bert_score()
     from bert_score import BERTScorer
+
+    num_layers = bert_score_layer(model) if num_layers is None else num_layers
 
     # bert_score 0.3.13 on Transformers 5 fails on empty texts and on tokenizers without a length limit.
     filled = [bool(p.strip() and r.strip()) for p, r in zip(predictions, references, strict=True)]
@@ -75,6 +96,11 @@ def bert_score(
         kept = [[text for text, keep in zip(texts, filled) if keep] for texts in (predictions, references)]
         scores[filled] = scorer.score(*kept)[2].numpy()
     return scores
+
+
+def _require_bert_score() -> None:
+    if find_spec("bert_score") is None:
+        raise ImportError("BERTScore needs the bert_score package: pip install bert_score")
 
 
 def perplexity(
@@ -115,7 +141,9 @@ def generate_texts(model, processor, images: Sequence) -> list[dict[str, str]]:
     return [{section: result[section] for section in SECTIONS} for result in results]
 
 
-def text_nll(model, processor, images: Sequence, texts: Sequence[Mapping[str, str]]) -> tuple[np.ndarray, np.ndarray]:
+def text_nll(
+    model, processor, images: Sequence, texts: Sequence[Mapping[str, str]], features=None
+) -> tuple[np.ndarray, np.ndarray]:
     """Negative log-likelihood in nats of each image's free text, teacher-forced, and its number of tokens: (B,) each.
 
     The free text is description, regions and analysis. The fixed texts around them do not count: they are forced while
@@ -123,6 +151,7 @@ def text_nll(model, processor, images: Sequence, texts: Sequence[Mapping[str, st
 
     Args:
         texts: per image the sections by name; missing and None are empty.
+        features: what `model.get_image_features` gave for these images, so that the vision tower need not run again.
     """
     import torch
 
@@ -132,6 +161,8 @@ def text_nll(model, processor, images: Sequence, texts: Sequence[Mapping[str, st
     free = torch.stack([_free_text(*row, model.config) for row in zip(ids, is_answer, counts)])
     start = max(1, int(is_answer.any(dim=0).int().argmax()))  # first answer token; no logits are needed before it
     inputs = {name: values for name, values in batch.items() if not name.endswith("labels")}
+    if features is not None:
+        inputs["mm_encoder_outputs"] = {"image": features}
     with torch.inference_mode():
         logits = model(**inputs, logits_to_keep=ids.shape[1] - start + 1).logits[:, :-1]  # (B, L - start, vocabulary)
     free, ids = free[:, start:], ids[:, start:]

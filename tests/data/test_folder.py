@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from heie_hf.data import FEATURES, load, synthetic
-from tests.data.published_files import write_images
+from tests.data.published_files import heat, write_images
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +51,15 @@ def test_plain_keys_instead_of_a_conversation(tmp_path):
     assert (row["description"], row["regions"], row["analysis"]) == ("A cat.", "the left paw", None)
     assert row["defects"] == [{"kind": "melted", "part": None, "box": [1, 2, 3, 4.5], "severity": None}]
     assert load("folder", root=tmp_path, split="dev").split == "dev"
+
+
+def test_heatmaps_of_another_size_are_resized_and_of_another_shape_refused(tmp_path):
+    write_images(tmp_path, ["1.jpg", "2.jpg", "small.png", "tall.png"], size=(40, 20))
+    heat((20, 10), (0, 0, 10, 5)).save(tmp_path / "small.png")
+    heat((10, 20), (0, 0, 5, 5)).save(tmp_path / "tall.png")
+    records = [{"image": "1.jpg", "heatmap": "small.png"}, {"image": "2.jpg", "heatmap": "tall.png"}]
+    (tmp_path / "annotations.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    bad = []
+    [row] = load(tmp_path, on_bad_row=lambda *row: bad.append(row))
+    assert row["id"] == "1" and row["heatmap"].size == (40, 20)
+    assert bad == [(f"{tmp_path}/annotations.jsonl:2", "tall.png: has 10 x 20 pixels, its image 40 x 20")]

@@ -9,6 +9,7 @@ import pytest
 import heie_hf
 from heie_hf.cli import main
 from heie_hf.data.synthetic import synthesize
+from tests.metrics.chat_server import Server
 
 ROOT = Path(heie_hf.__file__).resolve().parents[1]
 FAST = ("--device", "cpu", "--batch-size", "2", "--num-workers", "0")
@@ -32,12 +33,14 @@ def evaluate(heie, tiny_checkpoint):
     return lambda *arguments: heie("evaluate", "--model", tiny_checkpoint, *FAST, *arguments)
 
 
-def test_evaluate_then_compare(evaluate, heie, scenes, tmp_path):
+def test_evaluate_then_compare(evaluate, heie, scenes, tiny_checkpoint, tmp_path):
     fusions = ("--fusion", "uncertainty", "--fusion", "local")
     status, out, _ = evaluate("--dataset", scenes, "--output-dir", tmp_path, "--text", "none", *fusions)
     assert status == 0
     assert [json.loads(line)["result"] for line in out] == ["uncertainty", "local"]
     status, out, _ = heie("compare", tmp_path / "uncertainty", tmp_path / "local")
+    run = json.loads((tmp_path / "local" / "metrics.json").read_text())["run"]
+    assert (run["model"], run["dataset"], run["fusion"]) == (Path(tiny_checkpoint).name, "scenes", "local")
     lines = {json.loads(line)["figure"]: json.loads(line) for line in out}
     assert status == 0 and lines["cc"]["num_images"] == 6
     assert lines["plcc_token"]["verdict"] == "no difference shown"
@@ -96,6 +99,21 @@ def test_other_weights_in_the_same_place_are_noticed(evaluate, tiny_checkpoint, 
     assert status == 2 and "holds predictions of another run (weights was" in err[-1]
 
 
+def test_a_judge_on_the_command_line(evaluate, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    arguments = ("--dataset", scenes, "--output-dir", tmp_path)
+    with Server() as server:
+        status, out, err = evaluate(*arguments, "--judge", "judge-1", "--judge-url", server.url)
+        assert status == 0, err
+        assert json.loads(out[0])["judge_rating"] == 7 and (tmp_path / "judge.jsonl").is_file()
+        server.reply = lambda prompt, count: (404, "no such model", {})
+        status, out, err = evaluate(*arguments, "--judge", "judge-2", "--judge-url", server.url)
+        assert status == 1 and json.loads(out[0])["judge_rating"] is None
+        assert any(line.startswith("heie: judge judge-2: ") and "404" in line for line in err)
+    status, _, err = evaluate(*arguments, "--judge-url", server.url)
+    assert status == 2 and "--judge-url is of no use without --judge" in err[-1]
+
+
 def test_comparing_with_no_result(heie, tmp_path):
     status, _, err = heie("compare", tmp_path, tmp_path)
     assert status == 2 and "no samples.parquet" in err[-1]
@@ -103,20 +121,11 @@ def test_comparing_with_no_result(heie, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(scenes, tiny_checkpoint, complete, tmp_path, datasets_cache):
-    launch = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = ["-m", "heie_hf.cli", "evaluate", "--model", tiny_checkpoint, "--dataset", scenes, *FAST]
     environment = os.environ | {"HF_DATASETS_CACHE": str(datasets_cache), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launch, "--main_process_port", "0", *command, "--output-dir", tmp_path],
+        [*launch, *command, "--output-dir", tmp_path],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -124,7 +133,7 @@ def test_two_processes_give_the_numbers_of_one(scenes, tiny_checkpoint, complete
     )
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert len(done.stdout.splitlines()) == 1
+    assert len(done.stdout.splitlines()) == 1 and metrics["run"]["num_processes"] == 2
     for name, value in complete.metrics.items():
         if not isinstance(value, dict):
             assert metrics[name] == pytest.approx(value, abs=1e-6), name

@@ -1,12 +1,20 @@
 import json
+import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from heie_hf import ImplausibilityPipeline
+from heie_hf.data import load
 from heie_hf.data.synthetic import issues_in, synthesize
 from heie_hf.evaluation import EvaluatedModel, EvaluationData, EvaluationError, evaluate, load_samples, read_data
+from heie_hf.evaluation.data import open_image
+from heie_hf.evaluation.store import PredictionStore
 from heie_hf.metrics import heatmap_metrics, score_metrics
 from heie_hf.metrics.text import issue_metrics, perplexity
 
@@ -17,10 +25,10 @@ FLAT = (
 
 
 @pytest.fixture(scope="session")
-def by_pipeline(data, tiny_model, tiny_processor):
+def by_pipeline(scenes, tiny_model, tiny_processor):
     """The same images through the front door, and the plain metrics."""
     pipe = ImplausibilityPipeline(tiny_model, processor=tiny_processor, device="cpu", task="image-implausibility")
-    rows = list(read_data_rows(data))
+    rows = list(load(scenes))
     results = pipe([row["image"] for row in rows], batch_size=2)
     maps = [np.asarray(row["heatmap"], dtype=np.float32) / 255 for row in rows]
     figures = heatmap_metrics([result["predicted_heatmap"] for result in results], maps)
@@ -30,12 +38,6 @@ def by_pipeline(data, tiny_model, tiny_processor):
     for text in ("reference", "generated"):
         figures |= perplexity(tiny_model, tiny_processor, rows, text)
     return figures
-
-
-def read_data_rows(data):
-    from heie_hf.data import load
-
-    return load(data.source["root"])
 
 
 def test_figures_are_those_of_the_pipeline_and_the_plain_metrics(complete, by_pipeline):
@@ -84,12 +86,82 @@ def test_a_killed_run_goes_on_where_it_was(run, complete, tiny_model, tiny_proce
     assert calls == [2, 2, 2, 2]  # two batches before, the broken one, and only that one again
 
 
-def test_half_written_files_of_a_killed_run_do_no_harm(run, tmp_path, stored_only):
-    first = run(text="none")
+def test_a_kill_in_the_middle_of_writing_does_no_harm(run, tmp_path, stored_only):
+    """A real one, SIGKILL: what was written whole is used again, the rest goes away."""
     folder = tmp_path / "out" / "predictions" / "scenes-none"
-    (folder / ".123-half.npz.tmp").write_bytes(b"PK")
-    assert run(text="none", model=stored_only).flat == first.flat
-    assert not list(folder.glob(".*"))
+    write = PredictionStore.write
+
+    def killed_while_writing(store, shard):
+        if len(list(folder.glob("*.npz"))) == 2:
+            (folder / ".123-half.npz.tmp").write_bytes(b"PK")
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(store, shard)
+
+    def in_another_process():
+        PredictionStore.write = killed_while_writing
+        torch.set_num_threads(1)
+        run(text="none")
+
+    process = multiprocessing.get_context("fork").Process(target=in_another_process)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and len(list(folder.glob(".*.tmp"))) == 1
+    before = {file: file.stat().st_mtime_ns for file in folder.glob("*.npz")}
+    resumed = run(text="none")
+    assert not list(folder.glob(".*")) and len(list(folder.glob("*.npz"))) == 3
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    assert resumed.flat == run(text="none", output_dir=tmp_path / "at once").flat
+    assert run(text="none", model=stored_only).flat == resumed.flat
+
+
+def test_images_are_loaded_while_the_network_works(run, tmp_path, tiny_model, monkeypatch):
+    """The network waits, in its first batch, until the second one has been loaded."""
+    log = tmp_path / "loaded"
+    log.touch()
+
+    def logged(cell):
+        with log.open("a") as file:
+            file.write("x")
+        return open_image(cell)
+
+    def waiting(self, **inputs):
+        deadline = time.monotonic() + 120
+        while log.stat().st_size < 4:
+            assert time.monotonic() < deadline, "nothing is loaded while the network works"
+            time.sleep(0.01)
+        return assess(self, **inputs)
+
+    assess = type(tiny_model).assess
+    monkeypatch.setattr(type(tiny_model), "assess", waiting)
+    monkeypatch.setattr("heie_hf.evaluation.batches.open_image", logged)
+    assert run(text="none", num_workers=1).metrics["num_images"] == 6
+
+
+def test_the_vision_tower_runs_once_per_image(run, tiny_model):
+    """Though the language model runs three times: for the text, and for the likelihood of two texts."""
+    seen = []
+    hook = tiny_model.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
+    run()
+    hook.remove()
+    assert len(seen) == 3  # batches
+
+
+def test_results_tell_no_path_of_this_machine(complete, scenes):
+    files = [complete.folder / name for name in ("metrics.json", "report.html", "failures.jsonl")]
+    files += complete.folder.glob("predictions/*/*.json")
+    assert len(files) == 5  # with run.json and config.json
+    for file in files:
+        assert str(scenes.parent) not in file.read_text(), file
+    assert complete.metrics["run"]["dataset"] == "scenes"
+
+
+def test_a_folder_is_known_again_from_wherever_it_is_named(run, scenes, stored_only, tmp_path, monkeypatch):
+    first = run(text="none", data=read_data(str(scenes)))
+    monkeypatch.chdir(scenes.parent)
+    assert run(text="none", data=read_data("scenes"), model=stored_only).flat == first.flat
+    synthesize(6, 11, tmp_path / "elsewhere" / "scenes")
+    with pytest.raises(EvaluationError, match="path_hash was"):
+        run(text="none", data=read_data(str(tmp_path / "elsewhere" / "scenes")))
 
 
 def test_predictions_of_another_model_are_not_mixed_in(run, tiny_model, tiny_processor):
@@ -106,9 +178,9 @@ def test_without_text(run):
     assert metrics["mse"] > 0 and metrics["num_scores"] == 6
 
 
-def test_reference_text_gives_heatmap_and_score_of_the_teacher_forced_pass(run, data, tiny_model, tiny_processor):
+def test_reference_text_gives_heatmap_and_score_of_the_teacher_forced_pass(run, scenes, tiny_model, tiny_processor):
     result = run(text="reference")
-    rows = read_data_rows(data)
+    rows = load(scenes)
     texts = [{name: row[name] for name in ("description", "regions", "analysis")} for row in rows]
     for sample, row, text in zip(result.samples, rows, texts):
         inputs = tiny_processor(images=[row["image"]], targets=[{"explanation": text}])
@@ -117,7 +189,7 @@ def test_reference_text_gives_heatmap_and_score_of_the_teacher_forced_pass(run, 
     assert result.metrics["perplexity_generated"] is None
 
 
-def test_only_labelled_rows_count(run, scenes, tmp_path):
+def test_only_labelled_rows_count(run, complete, tmp_path):
     """Two images without a score, two others without a heatmap, one without a text, no list of defects."""
     folder = tmp_path / "partly"
     synthesize(6, 11, folder)
@@ -132,6 +204,8 @@ def test_only_labelled_rows_count(run, scenes, tmp_path):
     missing = [[s["target_score"] is None, s["mse"] is None] for s in result.samples]
     assert missing == [[True, False]] * 2 + [[False, True]] * 2 + [[False, False]] * 2
     assert result.metrics["mse"] == pytest.approx(np.mean([s["mse"] for s in result.samples if s["mse"] is not None]))
+    alone_in_its_batch = load_samples(complete.folder)[5]  # with a reference text
+    assert result.samples[5]["nll_reference"] == pytest.approx(alone_in_its_batch["nll_reference"], rel=1e-5)
 
 
 def test_a_picture_that_has_gone_is_listed_and_taken_up_when_it_is_back(run, tmp_path):
@@ -156,6 +230,7 @@ def test_rows_that_the_loader_refused_are_listed(run, tmp_path):
     sorted((folder / "images").iterdir())[0].write_bytes(b"no picture")
     result = run(data=read_data(str(folder)), text="none")
     assert len(result.failures) == 1 and result.metrics["num_images"] == 2
+    assert result.failures[0][0] == "scenes/annotations.jsonl:1"
 
 
 def test_equal_ids_are_kept_apart(data):

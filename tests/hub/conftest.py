@@ -48,6 +48,12 @@ def hub(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def without_package():
+    """Put before code: it makes the process one to which this package does not exist."""
+    return WITHOUT_PACKAGE
+
+
+@pytest.fixture
 def run_without_package(tmp_path):
     """Runs code where heie_hf cannot be imported, with an empty cache; returns its output."""
 

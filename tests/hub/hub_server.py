@@ -11,6 +11,7 @@ import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import yaml
@@ -211,15 +212,17 @@ class Handler(BaseHTTPRequestHandler):
     # ---- uploads ----
 
     def preupload(self, repo_id: str, revision: str) -> None:
-        files = json.loads(self.body())["files"]
+        asked = json.loads(self.body())
         if self.may_write(repo_id):
+            stored = self.server.files(repo_id).get(".gitignore", b"").decode()
+            ignored = asked.get("gitIgnore", stored).splitlines()  # names alone: all that these tests need
             modes = [
                 {
                     "path": file["path"],
                     "uploadMode": "lfs" if file["path"].endswith(LFS_SUFFIXES) else "regular",
-                    "shouldIgnore": False,
+                    "shouldIgnore": PurePosixPath(file["path"]).name in ignored,
                 }
-                for file in files
+                for file in asked["files"]
             ]
             self.reply({"files": modes})
 

@@ -12,9 +12,9 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedTokenizerFast,
     TorchAoConfig,
+    exporters,
     pipeline,
 )
-from transformers.exporters import DynamoConfig, DynamoExporter
 
 from heie_hf import HEIEForImplausibility
 from heie_hf.modeling.fusion_heie import to_patch_order
@@ -185,10 +185,12 @@ class FixedGrid(HEIEForImplausibility):
         return HEIEOutput(score=score, logits=fused.fused)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_the_path_without_text_is_exported_for_a_fixed_grid(tiny_checkpoint, tiny_processor, images):
-    model, inputs = FixedGrid.from_pretrained(tiny_checkpoint), tiny_processor(images=images[:1])
-    expected = HEIEForImplausibility.from_pretrained(tiny_checkpoint).assess(**inputs)
+@pytest.fixture
+def fixed_grid(make_tiny_model, inputs, tmp_path):
+    """A `FixedGrid` model, what its forward takes, and what `assess` gives for it. Its scorer pools maps to a half."""
+    make_tiny_model(scorer_config={"hidden_size": 32, "map_size": 16}).save_pretrained(tmp_path / "fixed")
+    model = FixedGrid.from_pretrained(tmp_path / "fixed")
+    expected = HEIEForImplausibility.from_pretrained(tmp_path / "fixed").assess(**inputs)
     template = torch.tensor([template_without_text(model.config, inputs["num_patches"].item())])
     input_ids = torch.cat([inputs["input_ids"], template], dim=1)
     model.fix(input_ids, tuple(inputs["patch_grid"][0].tolist()))
@@ -197,7 +199,21 @@ def test_the_path_without_text_is_exported_for_a_fixed_grid(tiny_checkpoint, tin
         "attention_mask": torch.ones_like(input_ids),
         "pixel_values": inputs["pixel_values"],
     }
-    exported = DynamoExporter().export(model, forward, config=DynamoConfig(dynamic=False))
-    found = exported(**forward)
+    return model, forward, expected
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "exporter",
+    [
+        "DynamoExporter",
+        pytest.param("OnnxExporter", marks=[needs("onnxscript"), needs("onnxruntime")]),
+        pytest.param("ExecutorchExporter", marks=needs("executorch")),
+    ],
+)
+def test_the_path_without_text_is_exported_for_a_fixed_grid(fixed_grid, exporter):
+    model, forward, expected = fixed_grid
+    config = getattr(exporters, exporter.replace("Exporter", "Config"))(dynamic=False)
+    found = getattr(exporters, exporter)().export(model, forward, config=config)(**forward)
     torch.testing.assert_close(found["score"], expected.score, atol=1e-6, rtol=0)
     torch.testing.assert_close(found["logits"], expected.heatmap[0], atol=1e-6, rtol=0)

@@ -1,7 +1,12 @@
 """Pulling a published model: without this package and with it."""
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from transformers import (
@@ -18,6 +23,7 @@ from heie_hf import HEIEConfig, HEIEForImplausibility, HEIEImageProcessor, HEIEP
 from heie_hf.hub import push_saved
 from heie_hf.model_card import CardFacts
 
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "someone/heie"
 SUMMARY = """
 import hashlib
@@ -72,6 +78,38 @@ print(json.dumps([found, [type(each).__module__ for each in classes], tokenizer(
     assert all(module.startswith("transformers_modules.") for module in modules)
     assert tokens == pipe.tokenizer("A dog.").input_ids
     assert (tmp_path / "heatmap.png").is_file()
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.slow
+def test_the_embedded_model_without_the_package_as_the_documentation_has_it(tmp_path, without_package):
+    """The commands of docs/hub.md, with what they print; where they say python, there is no heie_hf."""
+    page = (ROOT / "docs" / "hub.md").read_text()
+    [commands] = [block for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) if "cd / &&" in block]
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "bin").mkdir()
+    interpreter = shlex.quote(sys.executable)
+    program(tmp_path / "bin" / "heie", f'PYTHONPATH={shlex.quote(str(ROOT))} exec {interpreter} -m heie_hf.cli "$@"')
+    epilogue = f"{SUMMARY}\nimport json; print(json.dumps(summary(result)))"
+    code = shlex.quote(without_package) + '"$2"' + shlex.quote(epilogue)
+    program(tmp_path / "bin" / "python", f"exec {interpreter} -c {code}")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = kept | {"PATH": path, "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(["sh", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    result = pipeline("image-implausibility", device="cpu")(str(ROOT / "examples" / "images" / "clock.png"))
+    _, printed, numbers = done.stdout.splitlines()
+    assert json.loads(numbers) == summary(result)
+    assert printed == f"{result['score']} {result['regions']}"
+    progress, notice = done.stderr.replace("\r", "\n").strip().rsplit("\n", 1)
+    assert all(line.startswith("Loading weights:") for line in progress.splitlines() if line)
+    assert f"`{notice}`" in page.replace("\n  ", " ")
 
 
 def test_with_the_package_no_remote_code_is_needed_or_run(published, tmp_path, monkeypatch):

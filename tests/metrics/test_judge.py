@@ -3,9 +3,7 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ import pytest
 import heie_hf
 from heie_hf.metrics.judge import API_KEY_VARIABLE, Judge, JudgeError, parse_rating
 from heie_hf.metrics.judge import _seconds as seconds
+from tests.metrics.chat_server import Server
 
 KEY = "sk-very-secret-0123"
 
@@ -25,60 +24,10 @@ def online(monkeypatch):
     monkeypatch.setenv(API_KEY_VARIABLE, KEY)
 
 
-class Server:
-    """A chat server on loopback that answers by `reply(prompt, count)`: a text, or (status, body, headers)."""
-
-    def __init__(self):
-        self.reply = lambda prompt, count: "Rating: 7"
-        self.prompts, self.keys, self.bodies = [], [], []
-        self.under_way = self.most_under_way = 0
-        self.lock = threading.Lock()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                outer.answer(self)
-
-            def log_message(self, *args):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-    def answer(self, request):
-        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
-        prompt = body["messages"][-1]["content"]
-        with self.lock:
-            self.prompts.append(prompt)
-            self.keys.append(request.headers["Authorization"])
-            self.bodies.append(body)
-            self.under_way += 1
-            self.most_under_way = max(self.most_under_way, self.under_way)
-        reply = self.reply(prompt, self.prompts.count(prompt))
-        if isinstance(reply, str):
-            message = {"role": "assistant", "content": reply}
-            usage = {"prompt_tokens": 100, "completion_tokens": 3, "total_tokens": 103}
-            reply = 200, json.dumps({"choices": [{"index": 0, "message": message}], "usage": usage}), {}
-        status, text, headers = reply
-        with self.lock:
-            self.under_way -= 1
-        try:
-            request.send_response(status)
-            for name, value in (headers | {"Content-Length": str(len(text))}).items():
-                request.send_header(name, value)
-            request.end_headers()
-            request.wfile.write(text.encode())
-        except OSError:
-            pass  # the client gave up waiting
-
-
 @pytest.fixture
 def server():
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
+    with Server() as server:
+        yield server
 
 
 def make_judge(server, **options):
@@ -218,6 +167,7 @@ def test_a_second_run_asks_only_what_is_missing(server, tmp_path):
     second = make_judge(server, cache=cache).rate(["a", "bad", "c"], ["r"] * 3)
     assert second.ratings == [3, 9, 9]
     assert (second.num_cached, second.requests, second.prompt_tokens) == (1, 2, 200)
+    assert (second.total_prompt_tokens, second.total_completion_tokens) == (300, 9)  # of "a" in the first run, too
     assert make_judge(server, cache=cache, model="judge-2").rate(["a"], ["r"]).ratings == [9]  # another judge
     assert KEY not in cache.read_text()
 

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from heie_hf.metrics import MODULES, heatmap_metrics, score_metrics
+from heie_hf.metrics.text import bert_score
+from tests.metrics.tiny_bert import make_tiny_bert
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,15 @@ def test_score_and_issue_modules():
     assert load("score").compute(predictions=predictions, references=targets) == score_metrics(predictions, targets)
     row = load("issues").compute(predictions=[["extra eye"], []], references=[["extra eye"], ["missing leg"]])
     assert (row["issue_precision"], row["issue_recall"]) == (1, 0.5)
+
+
+def test_text_module(tmp_path):
+    pytest.importorskip("rouge_score")
+    pytest.importorskip("bert_score")
+    texts = {"predictions": ["the hand has six fingers", "a dog"], "references": ["the hand has fingers", "a dog"]}
+    assert load("text").compute(**texts) == {"rouge_l": pytest.approx((8 / 9 + 1) / 2)}
+    row = load("text").compute(**texts, model=make_tiny_bert(tmp_path / "bert"))
+    assert row["bert_score"] == pytest.approx(bert_score(*texts.values(), str(tmp_path / "bert"), 2).mean())
 
 
 def test_modules_combine_with_each_other_and_with_anyone_elses():

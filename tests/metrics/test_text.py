@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from heie_hf.metrics.text import bert_score, issue_metrics, perplexity, rouge_l, text_nll
+from heie_hf.metrics.text import bert_score, bert_score_layer, issue_metrics, perplexity, rouge_l, text_nll
 from heie_hf.modeling.generation_heie import chain_of_thought_literals
+from tests.metrics.tiny_bert import make_tiny_bert
 
 # ---------------------------------------------------------------- issues
 
@@ -51,16 +52,7 @@ def test_rouge_l_by_hand():
 
 @pytest.fixture(scope="module")
 def tiny_bert(tmp_path_factory):
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    folder = tmp_path_factory.mktemp("bert")
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    BertTokenizer(vocab={token: index for index, token in enumerate(vocabulary)}).save_pretrained(folder)
-    torch.manual_seed(0)
-    sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
-    BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
-    return str(folder)
+    return make_tiny_bert(tmp_path_factory.mktemp("bert"))
 
 
 def test_bert_score_with_a_local_model(tiny_bert):
@@ -69,6 +61,8 @@ def test_bert_score_with_a_local_model(tiny_bert):
     assert scores[0] == pytest.approx(1, abs=1e-5)
     assert 0 < scores[1] < 1
     assert scores[2:].tolist() == [0, 0]
+    assert bert_score_layer(tiny_bert) == 2  # unknown to bert_score: the last
+    assert bert_score(["two clocks"], ["the left leg"], tiny_bert) == pytest.approx(scores[1:2])
 
 
 def test_bert_score_says_what_to_install(monkeypatch):
@@ -109,6 +103,15 @@ def test_nll_is_of_the_free_text_alone(tiny_model, tiny_processor, rows):
     expected = [nll_by_hand(tiny_model, tiny_processor, row) for row in rows]
     assert num_tokens.tolist() == [count for _, count in expected]
     assert nll == pytest.approx([value for value, _ in expected], rel=1e-4)
+
+
+def test_features_that_are_there_are_not_computed_again(tiny_model, tiny_processor, rows, monkeypatch):
+    images = [row["image"] for row in rows]
+    expected = text_nll(tiny_model, tiny_processor, images, rows)
+    features = tiny_model.get_image_features(tiny_processor(images=images)["pixel_values"], return_dict=True)
+    monkeypatch.setattr(tiny_model.model.vision_tower, "forward", None)
+    for ours, theirs in zip(text_nll(tiny_model, tiny_processor, images, rows, features), expected, strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 def test_perplexity_weighs_tokens_and_does_not_depend_on_the_batches(tiny_model, tiny_processor, rows):

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -6,9 +8,10 @@ from safetensors.torch import load_file
 from transformers import HfArgumentParser
 
 from heie_hf import HEIEDataCollator, HEIEForImplausibility, HEIETrainer, HEIETrainingArguments
+from heie_hf.collator import DEFAULT_TEXT_SOURCE
+from heie_hf.processing.processing_heie import INSTRUCTIONS
 from heie_hf.training_tiny import look
 
-MIX = {"reference": 0.6, "none": 0.2, "swapped": 0.2}
 COMPONENTS = ("lm_loss", "heatmap_loss", "laplace_loss", "score_loss")
 
 
@@ -90,20 +93,41 @@ class TestCollator:
         batch = HEIEDataCollator(tiny_processor, {"swapped": 1.0})(rows[:1])
         assert "Fault" not in tiny_processor.batch_decode(batch["input_ids"])[0]
 
-    def test_a_mix_shows_all_sources_and_repeats_itself(self, rows, tiny_processor):
-        mix = {"none": 0.4, "reference": 0.36, "swapped": 0.24}
-        batches = [[rows[(start + step) % 8] for step in range(8)] for start in range(8)]
-        learnt = torch.stack([labels_of(HEIEDataCollator(tiny_processor, mix), batch) > 0 for batch in batches])
-        again = torch.stack([labels_of(HEIEDataCollator(tiny_processor, mix), batch) > 0 for batch in batches])
-        assert torch.equal(learnt, again)
-        assert 0.15 < learnt.float().mean() < 0.5
-        other = torch.stack([labels_of(HEIEDataCollator(tiny_processor, mix, 1), batch) > 0 for batch in batches])
-        assert not torch.equal(learnt, other)
+    def test_a_mix_shows_all_sources_in_every_epoch_anew(self, rows, tiny_processor):
+        def drawn(seed):
+            collator, epochs = HEIEDataCollator(tiny_processor, DEFAULT_TEXT_SOURCE, seed), []
+            for epoch in range(100):
+                collator.set_epoch(epoch)
+                epochs.append(tuple(collator.draw(row["id"]).source for row in rows))
+            return epochs
 
-    @pytest.mark.parametrize("mix", [{"reference": 0.5}, {"own": 1.0}])
-    def test_a_wrong_mix_is_refused(self, mix, tiny_processor):
-        with pytest.raises(ValueError, match="text_mix must give"):
-            HEIEDataCollator(tiny_processor, mix)
+        sources = np.array(drawn(0))
+        for source, share in DEFAULT_TEXT_SOURCE.items():
+            assert (sources == source).mean() == pytest.approx(share, abs=0.05)
+        assert drawn(0) == drawn(0) != drawn(1)
+        assert len(set(drawn(0))) > 90
+
+    def test_wordings_are_drawn_too(self, rows, tiny_processor):
+        collator = HEIEDataCollator(tiny_processor)
+        asked = [collator.draw(row["id"]).instruction for row in rows]
+        assert len(set(asked)) > 2 and set(asked) <= set(INSTRUCTIONS)
+        for text, wording in zip(tiny_processor.batch_decode(collator(rows)["input_ids"]), asked, strict=True):
+            assert wording in text
+
+    def test_draws_do_not_depend_on_the_batch(self, rows, tiny_processor):
+        collator = HEIEDataCollator(tiny_processor, {"none": 0.5, "reference": 0.5})
+        together, mask = (collator(rows)[name] for name in ("input_ids", "attention_mask"))
+        for index in reversed(range(8)):
+            alone = collator(rows[index : index + 1])["input_ids"][0]
+            assert torch.equal(together[index][mask[index] == 1], alone)
+
+    def test_one_source_can_be_named(self, rows, tiny_processor):
+        assert not labels_of(HEIEDataCollator(tiny_processor, "none"), rows).any()
+
+    @pytest.mark.parametrize("source", [{"reference": 0.5}, {"given": 1.0}, {"own": 1.5, "none": -0.5}, "all"])
+    def test_a_wrong_source_is_refused(self, source, tiny_processor):
+        with pytest.raises(ValueError, match="text_source must give"):
+            HEIEDataCollator(tiny_processor, source)
 
 
 class TestTraining:
@@ -124,16 +148,26 @@ class TestTraining:
     def test_weights_of_the_losses_on_a_command_line(self, tmp_path):
         parser = HfArgumentParser(HEIETrainingArguments)
         line = ["--output_dir", str(tmp_path), "--loss_weights", '{"lm": 0.5}', "--use_cpu"]
-        assert parser.parse_args_into_dataclasses(line)[0].loss_weights == {"lm": 0.5}
+        line += ["--text_source", '{"none": 0.5, "own": 0.5}']
+        arguments = parser.parse_args_into_dataclasses(line)[0]
+        assert arguments.loss_weights == {"lm": 0.5} and arguments.text_source == {"none": 0.5, "own": 0.5}
+
+    def test_without_a_collator_the_score_cannot_be_read_from_the_text(
+        self, make_tiny_model, tiny_processor, tmp_path
+    ):
+        arguments = HEIETrainingArguments(str(tmp_path), use_cpu=True, report_to="none", seed=7)
+        collator = HEIETrainer(make_tiny_model(), arguments, processing_class=tiny_processor).data_collator
+        assert collator.text_source == DEFAULT_TEXT_SOURCE and collator.seed == 7
 
     def test_every_parameter_moves(self, train, make_tiny_model):
         before, after = make_tiny_model(seed=1).state_dict(), weights(train(optim="adamw_torch", max_steps=1))
         assert [name for name in before if torch.equal(before[name], after[name])] == []
 
     def test_batches_and_accumulation_train_the_same_weights(self, train):
-        whole = weights(train(per_device_train_batch_size=4))
+        mix = {"none": 0.4, "reference": 0.6}
+        whole = weights(train(per_device_train_batch_size=4, mix=mix))
         for batch, accumulation in ((2, 2), (1, 4)):
-            split = train(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
+            split = train(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation, mix=mix)
             assert difference(whole, weights(split)) < 1e-5
 
     @pytest.mark.parametrize("missing", ["heatmap", "score", "description"])
@@ -148,22 +182,52 @@ class TestTraining:
         assert logs[component] == 0 and np.isfinite(logs["loss"])
 
 
-class TestResume:
-    @pytest.fixture
-    def settings(self):
-        return {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "optim": "adamw_torch", "mix": MIX}
-
-    def test_three_steps_and_three_more_are_six(self, train, settings, tmp_path):
-        whole = weights(train("whole", **settings))
-        resumed = train("resumed", resume=str(tmp_path / "whole" / "checkpoint-3"), **settings)
-        assert difference(whole, weights(resumed)) == 0
-
-    def test_a_checkpoint_holds_every_tensor_and_loads(self, train, settings, tmp_path):
-        trainer = train(**settings)
-        folder = tmp_path / "run" / "checkpoint-6"
+class TestCheckpoints:
+    def test_a_checkpoint_holds_every_tensor_and_loads(self, train, tmp_path):
+        trainer = train(save_strategy="steps", save_steps=2)
+        folder = tmp_path / "run" / "checkpoint-2"
         assert load_file(folder / "model.safetensors").keys() == trainer.model.state_dict().keys()
         assert difference(weights(trainer), HEIEForImplausibility.from_pretrained(folder).state_dict()) == 0
         assert (folder / "processor_config.json").exists()
+
+    @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+    def test_the_best_model_comes_back_whole(self, tied, make_tiny_model, tiny_processor, rows, tmp_path):
+        text = make_tiny_model().config.text_config.to_dict() | {"tie_word_embeddings": tied}
+        model = make_tiny_model(seed=1, text_config=text, tie_word_embeddings=tied)
+        worse, after_a_step = iter([2.0, 3.0, 4.0]), []
+
+        def compute_metrics(prediction):
+            after_a_step.append({name: value.clone() for name, value in model.state_dict().items()})
+            return {"error": next(worse)}
+
+        arguments = HEIETrainingArguments(
+            str(tmp_path),
+            max_steps=3,
+            eval_strategy="steps",
+            eval_steps=1,
+            save_steps=1,
+            save_total_limit=1,
+            load_best_model_at_end=True,
+            metric_for_best_model="error",
+            greater_is_better=False,
+            num_overlays=0,
+            use_cpu=True,
+            report_to="none",
+        )
+        trainer = HEIETrainer(
+            model,
+            arguments,
+            HEIEDataCollator(tiny_processor),
+            train_dataset=rows,
+            eval_dataset=rows[:2],
+            compute_metrics=compute_metrics,
+        )
+        trainer.train()
+        assert difference(after_a_step[0], after_a_step[2]) > 0
+        assert difference(after_a_step[0], weights(trainer)) == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+        state = json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())
+        assert state["best_model_checkpoint"] == str(tmp_path / "checkpoint-1")
 
 
 class TestEvaluation:
@@ -171,9 +235,9 @@ class TestEvaluation:
         trainer = train(max_steps=1, per_device_eval_batch_size=2)
         assert trainer.evaluate()["eval_loss"] > -10
         output = trainer.predict(rows[:5])
-        (scores, heatmaps), (score_labels, targets) = output.predictions, output.label_ids
-        assert scores.shape == score_labels.shape == (5,)
-        assert heatmaps.shape == targets.shape == (5, 16, 16)
+        (scores, heatmaps, *given), (score_labels, targets) = output.predictions, output.label_ids
+        assert scores.shape == given[0].shape == score_labels.shape == (5,)
+        assert heatmaps.shape == given[1].shape == targets.shape == (5, 16, 16)
         assert np.isnan(targets[2]).all() and np.isnan(score_labels[3]) and 0 <= heatmaps.min() <= heatmaps.max() <= 1
 
 

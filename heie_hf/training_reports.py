@@ -1,0 +1,110 @@
+"""What a training run shows beside its losses: metrics of the evaluation set, and pictures of it."""
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from transformers import EvalPrediction, TrainerCallback
+from transformers.integrations import TensorBoardCallback
+from transformers.trainer_callback import CallbackHandler
+
+from heie_hf.metrics import heatmap_metrics, score_metrics
+from heie_hf.visualization import Heatmap, blend, overlay
+
+HEATMAP_FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd")
+SCORE_FIGURES = ("plcc", "srcc", "krcc", "rmse")
+
+
+def evaluation_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """The default `compute_metrics`: figures without text, named as `heie evaluate` names them.
+
+    `cc_given_text` and `plcc_given_text` are those with the reference text: far above `cc` and `plcc`, they tell that
+    the model reads the text instead of the image. Heatmaps are compared on the cells of one patch, so they come close
+    to those of `heie evaluate`, not more. Without any label of a kind there are no figures of it.
+
+    Args:
+        prediction: of `HEIETrainer.predict`.
+    """
+    scores, heatmaps, given_scores, given_heatmaps = prediction.predictions
+    figures = _figures(scores, heatmaps, *prediction.label_ids)
+    given = _figures(given_scores, given_heatmaps, *prediction.label_ids)
+    return figures | {f"{name}_given_text": given[name] for name in ("cc", "plcc") if name in given}
+
+
+def _figures(
+    scores: np.ndarray, heatmaps: np.ndarray, score_labels: np.ndarray, targets: np.ndarray
+) -> dict[str, float]:
+    """(B,), (B, h, w) and the labels of both, NaN where unknown."""
+    figures = {}
+    known = ~np.isnan(targets).any(axis=(1, 2))
+    if known.any():
+        found = heatmap_metrics(heatmaps[known], targets[known])
+        figures |= {name: found[name] for name in HEATMAP_FIGURES}
+    if not np.isnan(score_labels).all():
+        found = score_metrics(scores, score_labels)
+        figures |= {name: found[name] for name in SCORE_FIGURES}
+    return figures
+
+
+def comparison(
+    image: Image.Image, reference: Heatmap | None, predicted: Heatmap, score: float, side: int = 320
+) -> Image.Image:
+    """Image | reference heatmap (left out if unknown) | predicted heatmap with scale and score, `side` high.
+
+    Args:
+        reference, predicted: (H, W) in [0, 1], or an L image.
+    """
+    small = image.convert("RGB").resize((max(1, round(image.width * side / image.height)), side))
+    pictures = [small, *([] if reference is None else [blend(small, reference)]), overlay(small, predicted, score)]
+    row = Image.new("RGB", (sum(picture.width for picture in pictures), side))
+    x = 0
+    for picture in pictures:
+        row.paste(picture, (x, 0))
+        x += picture.width
+    return row
+
+
+class Overlays(TrainerCallback):
+    """At every evaluation, the first images of the evaluation set with reference and predicted heatmap.
+
+    They go to TensorBoard if that is in `report_to`, else to output_dir/_overlays/step-N/ID.png ("_" keeps them out of
+    uploads). The prediction is the one without text.
+
+    Args:
+        handler: of the trainer; its TensorBoard callback has the writer.
+        num_overlays: pictures per evaluation.
+    """
+
+    def __init__(self, handler: CallbackHandler, num_overlays: int):
+        self.handler, self.num_overlays = handler, num_overlays
+
+    def on_evaluate(self, args, state, control, model=None, processing_class=None, eval_dataloader=None, **kwargs):
+        rows = list(itertools.islice(eval_dataloader.dataset, self.num_overlays))
+        if not rows:
+            return
+        pictures = _pictures(model, processing_class, rows)  # in all processes: a sharded model needs them
+        if state.is_world_process_zero:
+            self._show(pictures, Path(args.output_dir, "_overlays", f"step-{state.global_step}"), state.global_step)
+
+    def _show(self, pictures: dict[str, Image.Image], folder: Path, step: int) -> None:
+        boards = [callback for callback in self.handler.callbacks if isinstance(callback, TensorBoardCallback)]
+        if boards:
+            for name, picture in pictures.items():
+                boards[0].tb_writer.add_image(f"overlays/{name}", np.asarray(picture), step, dataformats="HWC")
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            picture.save(folder / (re.sub(r"[^\w.-]", "_", name) + ".png"))
+
+
+def _pictures(model, processor, rows: list[dict]) -> dict[str, Image.Image]:
+    """A `comparison` per row, by row id."""
+    inputs = processor(images=[row["image"] for row in rows], return_tensors="pt").to(model.device)
+    sizes = [(row["image"].height, row["image"].width) for row in rows]
+    results = processor.post_process(model.assess(**inputs), target_sizes=sizes)
+    return {
+        row["id"]: comparison(row["image"], row["heatmap"], result["predicted_heatmap"], result["score"])
+        for row, result in zip(rows, results, strict=True)
+    }
