@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file, save_file
 
 from heie_hf.modeling.configuration_heie import HEIEConfig
@@ -35,12 +36,17 @@ def recorded_inputs(model):
 
 def save_heads(model, folder: Path) -> None:
     """Write fuser, scorer and config beside the predictions."""
-    heads = {"fuser": model.fuser, "scorer": model.scorer}
+    heads = {"fuser": _trained(model.fuser), "scorer": _trained(model.scorer)}
     tensors = {f"{name}.{key}": value for name, head in heads.items() for key, value in head.state_dict().items()}
     model.config.save_pretrained(folder)
     draft = folder / f".{FILE}.tmp"
     save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, draft)
     os.replace(draft, folder / FILE)
+
+
+def _trained(head: torch.nn.Module) -> torch.nn.Module:
+    """With an adapter loaded, peft keeps the trained copy beside the original."""
+    return head.modules_to_save[head.active_adapter] if isinstance(head, ModulesToSaveWrapper) else head
 
 
 @dataclass(frozen=True)

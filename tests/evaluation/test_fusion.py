@@ -5,8 +5,11 @@ import pytest
 import torch
 
 from heie_hf.evaluation import EvaluatedModel, EvaluationError
+from heie_hf.evaluation.heads import Heads, save_heads
 from heie_hf.evaluation.measure import on_canvas
 from heie_hf.processing.image_processing_heie import HEIEImageProcessor
+from heie_hf.training_arguments import AdapterArguments
+from heie_hf.training_model import add_adapter
 
 FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd", "plcc", "srcc", "plcc_token", "plcc_map")
 
@@ -64,3 +67,11 @@ def test_a_target_goes_onto_the_canvas_as_in_training():
     processor = HEIEImageProcessor(heatmap_size={"height": 8, "width": 8})
     expected = processor.join_heatmap(processor.cut_heatmap(target, (3, 1)), (3, 1))
     assert np.array_equal(on_canvas(target, (8, 24), np.array([3, 1])), expected)
+
+
+def test_of_an_adapter_the_trained_heads_are_kept(make_tiny_model, tmp_path):
+    model = add_adapter(make_tiny_model(), AdapterArguments(lora_rank=2)).base_model.model
+    with torch.no_grad():
+        model.scorer.modules_to_save["default"].token_logit.fill_(3.0)
+    save_heads(model, tmp_path)
+    assert Heads.load(tmp_path).scorer.token_logit.item() == 3.0
