@@ -4,6 +4,7 @@ import datasets
 import evaluate
 
 from heie_hf.metrics import heatmap_metrics
+from heie_hf.metrics.module_info import pairs_info
 
 _DESCRIPTION = """\
 MSE (all images, and those with an empty target), KLD, CC, SIM, NSS and AUC-Judd of predicted heatmaps in [0, 1].
@@ -21,12 +22,7 @@ _CITATION = "Bylinskii et al., What do different evaluation metrics tell us abou
 class Heatmap(evaluate.Metric):
     def _info(self):
         heatmap = datasets.Sequence(datasets.Sequence(datasets.Value("float32")))
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": heatmap, "references": heatmap}),
-        )
+        return pairs_info(heatmap, _DESCRIPTION, _INPUTS, _CITATION)
 
     def _compute(self, predictions, references, **parameters):
         row = heatmap_metrics(predictions, references, **parameters)

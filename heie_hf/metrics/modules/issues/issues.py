@@ -3,6 +3,7 @@
 import datasets
 import evaluate
 
+from heie_hf.metrics.module_info import pairs_info
 from heie_hf.metrics.text import issue_metrics
 
 _DESCRIPTION = "Micro-averaged precision, recall and F1 of sets of issue kinds, one set per image."
@@ -16,13 +17,7 @@ Args:
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
 class Issues(evaluate.Metric):
     def _info(self):
-        kinds = datasets.Sequence(datasets.Value("string"))
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": kinds, "references": kinds}),
-        )
+        return pairs_info(datasets.Sequence(datasets.Value("string")), _DESCRIPTION, _INPUTS)
 
     def _compute(self, predictions, references):
         return issue_metrics(predictions, references)

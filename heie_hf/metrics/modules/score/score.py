@@ -4,6 +4,7 @@ import datasets
 import evaluate
 
 from heie_hf.metrics import score_metrics
+from heie_hf.metrics.module_info import pairs_info
 
 _DESCRIPTION = """\
 PLCC, SRCC, KRCC and RMSE of predicted scores. A configuration name (`evaluate.load(path, "srcc")`) gives one alone."""
@@ -18,13 +19,7 @@ _CITATION = "Video Quality Experts Group, Final report on the validation of obje
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
 class Score(evaluate.Metric):
     def _info(self):
-        score = datasets.Value("float64")
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": score, "references": score}),
-        )
+        return pairs_info(datasets.Value("float64"), _DESCRIPTION, _INPUTS, _CITATION)
 
     def _compute(self, predictions, references):
         row = score_metrics(predictions, references)

@@ -3,6 +3,7 @@
 import datasets
 import evaluate
 
+from heie_hf.metrics.module_info import pairs_info
 from heie_hf.metrics.text import bert_score, rouge_l
 
 _DESCRIPTION = "ROUGE-L and, with a model for it, BERTScore: F1 of each pair of texts, averaged over the pairs."
@@ -19,13 +20,7 @@ _CITATION = "Lin, ROUGE: A package for automatic evaluation of summaries, 2004; 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
 class Text(evaluate.Metric):
     def _info(self):
-        text = datasets.Value("string")
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation=_CITATION,
-            inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": text, "references": text}),
-        )
+        return pairs_info(datasets.Value("string"), _DESCRIPTION, _INPUTS, _CITATION)
 
     def _compute(self, predictions, references, model=None, num_layers=None):
         row = {"rouge_l": float(rouge_l(predictions, references).mean())}

@@ -1,0 +1,25 @@
+"""`heie convert`: from InternVL to HEIE."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heie_hf.image_folder import as_text
+
+from .failures import UsageMistake, one_line
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="InternVL checkpoint, original or native layout.")],
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="New folder for the HEIE checkpoint.")],
+) -> None:
+    """Make a HEIE checkpoint of an InternVL one: its backbone, new tokens and heads that are still to be trained."""
+    from heie_hf.conversion import convert as run
+
+    try:
+        run(source, target)
+    except (OSError, ValueError) as error:
+        raise UsageMistake(one_line(error)) from error
+    print(json.dumps({"model": as_text(target)}))

@@ -1,0 +1,130 @@
+"""`heie evaluate` and `heie compare`: figures of a model, and which differences of figures are real."""
+
+import json
+import os
+import sys
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .failures import Failures, UsageMistake, one_line, writable_folder
+from .model import Device, Dtype, Model, ModelDtype, evaluated_model
+
+
+class TextSource(StrEnum):
+    generated = "generated"
+    none = "none"
+    reference = "reference"
+
+
+class HeatmapSource(StrEnum):
+    predicted = "predicted"
+    reference = "reference"
+
+
+Fusion = StrEnum("Fusion", {name: name for name in ("uncertainty", "learned", "fixed", "local", "global")})
+
+
+def evaluate(
+    dataset: Annotated[list[str], typer.Option(metavar="NAME|FOLDER", help="Data set; may be repeated.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for metrics.json, report.html and the predictions.")],
+    root: Annotated[
+        list[str] | None, typer.Option(metavar="FOLDER|-", help="The data set's files; one per data set, - for none.")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|-", help="One per data set; - for its first.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="[DATASET:]NAME=VALUE", help="For the loader, such as images=FOLDER.")
+    ] = None,
+    text: Annotated[TextSource, typer.Option(help="What the chain of thought holds.")] = TextSource.generated,
+    heatmap: Annotated[HeatmapSource, typer.Option(help="What the scorer reads.")] = HeatmapSource.predicted,
+    fusion: Annotated[
+        list[Fusion] | None,
+        typer.Option(metavar="|".join(Fusion), help="Not the model's own; no new inference; may be repeated."),
+    ] = None,
+    bertscore: Annotated[
+        str | None, typer.Option(metavar="FOLDER|HUB_ID", help="BERTScore of the generated texts, by this encoder.")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Language model that rates the texts; key: HEIE_JUDGE_API_KEY."),
+    ] = None,
+    judge_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="The judge's server, with OpenAI's API; by default the Hub's.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes that load images and compute metrics.")] = 2,
+    model: Model = None,
+    device: Device = None,
+    dtype: ModelDtype = Dtype.auto,
+) -> None:
+    """Every figure of the paper's tables with its interval, and a report; after a kill, run it again and it goes on.
+
+    Prints the figures as one JSON line per result. On several processes: accelerate launch -m heie_hf.cli evaluate ...
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loading processes are forked
+    import datasets
+    import torch
+    from accelerate import PartialState
+
+    from heie_hf.evaluation import EvaluationError, read_all
+    from heie_hf.evaluation import evaluate as run
+    from heie_hf.metrics.judge import Judge
+
+    if judge_url and not judge:
+        raise UsageMistake("--judge-url is of no use without --judge MODEL")
+    writable_folder(output_dir)
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    on_cpu = device == "cpu" or (device is None and not torch.accelerator.is_available())  # PartialState must be told
+    state = PartialState(cpu=on_cpu, timeout=timedelta(days=7))  # the first to be ready waits for the last
+    device = device or (str(state.device) if state.num_processes > 1 else None)
+    failures = Failures()
+    try:
+        with state.main_process_first():
+            data = read_all(dataset, root or [], split or [], option or [])
+    except (OSError, ValueError) as error:
+        raise UsageMistake(one_line(error)) from error
+    try:
+        results = run(
+            data,
+            evaluated_model(model, device, dtype.value),
+            output_dir,
+            text=text.value,
+            heatmap=heatmap.value,
+            fusions=[each.value for each in fusion or []] or [None],
+            bertscore=bertscore,
+            judge=Judge(judge, **({"base_url": judge_url} if judge_url else {})) if judge else None,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
+    except EvaluationError as error:
+        raise UsageMistake(one_line(error)) from error
+    for failure in dict.fromkeys(failure for result in results for failure in result.failures):
+        failures(*failure)
+    for result in results:
+        speed = {"images_per_second": result.metrics["run"]["images_per_second"]}
+        print(json.dumps({"result": result.label, **result.flat, **speed}), flush=True)
+    if failures.count:
+        raise typer.Exit(1)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A folder with results of heie evaluate.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another, on the same images or some of them.")],
+) -> None:
+    """Is the difference of two results real? Paired bootstrap on their common images, one JSON line per figure."""
+    from dataclasses import asdict
+
+    from heie_hf.evaluation import EvaluationError, compare_results
+
+    try:
+        differences, num_images = compare_results(a, b)
+    except (FileNotFoundError, EvaluationError) as error:
+        raise UsageMistake(one_line(error)) from error
+    for difference in differences:
+        print(json.dumps({**asdict(difference), "num_images": num_images, "verdict": difference.verdict}))

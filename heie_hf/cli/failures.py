@@ -1,0 +1,43 @@
+"""What goes wrong, told to the user in one line."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import typer
+
+from heie_hf.image_folder import printable
+
+
+class UsageMistake(typer.TyperException):
+    """Something the user can put right: one line on stderr, exit status 2."""
+
+    exit_code = 2
+
+
+class Failures:
+    """Reports items that failed, one line each on stderr, and remembers that some did."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, path: str, reason: str) -> None:
+        from tqdm import tqdm
+
+        self.count += 1
+        tqdm.write(f"heie: {printable(path)}: {printable(reason)}", file=sys.stderr)
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def writable_folder(folder: Path) -> Path:
+    """Make the folder and try it, before any work is done for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageMistake(f"cannot write to {folder}: {error.strerror}") from error
+    return folder
