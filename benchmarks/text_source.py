@@ -9,19 +9,16 @@ random weights is trained, which takes far more steps.
 """
 
 import argparse
-import json
 from pathlib import Path
 
-import torch
 from datasets import Dataset
+from short_runs import Parts, measure, train, write_between_marks
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
-from heie_hf import HEIEConfig, HEIEForImplausibility, HEIEProcessor, HEIETrainer, HEIETrainingArguments
+from heie_hf import HEIEConfig, HEIEForImplausibility, HEIEProcessor
 from heie_hf.checkpoints import default_checkpoint
 from heie_hf.collator import DEFAULT_TEXT_SOURCE
 from heie_hf.data import synthetic
-from heie_hf.evaluation import EvaluatedModel, EvaluationData, evaluate, fingerprint
 
 MIXES = {
     "reference": {"reference": 1.0},
@@ -31,7 +28,6 @@ MIXES = {
 }
 TEXTS = {"reference": "given text", "generated": "own text", "none": "no text"}
 FIGURES = {"plcc": "Score: PLCC", "cc": "Heatmap: CC"}
-BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
 
 def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -51,57 +47,30 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def load_model(folder: Path | None) -> HEIEForImplausibility:
+def load_model(options: argparse.Namespace) -> Parts:
     """The checkpoint to start from; None gives random weights. Eager attention is the faster one on a CPU."""
     set_seed(0)
-    if folder is None:
-        return HEIEForImplausibility(HEIEConfig.from_pretrained(default_checkpoint(), attn_implementation="eager"))
-    return HEIEForImplausibility.from_pretrained(folder, attn_implementation="eager")
-
-
-def train(mix: dict[str, float], rows: Dataset, folder: Path, options: argparse.Namespace) -> Path:
-    """The folder of a model trained with this mix, made unless it is there."""
-    final, checkpoints = folder / "model", folder / "checkpoints"
-    if final.exists():
-        return final
-    model = load_model(options.model)
+    source = options.model or default_checkpoint()
+    if options.model is None:
+        model = HEIEForImplausibility(HEIEConfig.from_pretrained(source, attn_implementation="eager"))
+    else:
+        model = HEIEForImplausibility.from_pretrained(source, attn_implementation="eager")
     model.model.vision_tower.requires_grad_(not options.freeze_vision)
-    arguments = HEIETrainingArguments(
-        str(checkpoints),
-        text_source=mix,
-        own_text_steps=options.own_text_steps,
-        max_steps=options.steps,
-        per_device_train_batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        lr_scheduler_type="cosine",
-        loss_weights={"heatmap": 20.0, "score": 10.0},
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=25,
-        save_steps=100,
-        save_total_limit=1,
-        report_to="none",
-    )
-    processor = HEIEProcessor.from_pretrained(options.model or default_checkpoint())
-    trainer = HEIETrainer(model, arguments, train_dataset=rows, processing_class=processor)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(checkpoints) if checkpoints.exists() else None)
-    trainer.save_model(str(folder / "unnamed"))
-    (folder / "unnamed").rename(final)
-    return final
+    return model, HEIEProcessor.from_pretrained(source)
 
 
-def measure(model: Path, text: str, rows: Dataset, folder: Path) -> dict:
-    """metrics.json of one cell, made unless it is there."""
-    path = folder / text / "metrics.json"
-    if not path.exists():
-        data = EvaluationData("scenes", rows, {"dataset": "synthetic"})
-        loaded = EvaluatedModel(
-            folder.name,
-            lambda: (HEIEForImplausibility.from_pretrained(model).eval(), HEIEProcessor.from_pretrained(model)),
-            fingerprint(str(model)),
-        )
-        evaluate(data, loaded, folder / text, text=text, batch_size=16, num_workers=0)
-    return json.loads(path.read_text(encoding="utf-8"))
+def cells_of(mix: dict[str, float], rows: Dataset, test_rows: Dataset, folder: Path, options: argparse.Namespace):
+    """metrics.json of the model trained with this mix, for each kind of text."""
+    settings = {
+        "text_source": mix,
+        "own_text_steps": options.own_text_steps,
+        "max_steps": options.steps,
+        "per_device_train_batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "loss_weights": {"heatmap": 20.0, "score": 10.0},
+    }
+    model = train(lambda: load_model(options), rows, folder, **settings)
+    return {text: measure(model, test_rows, folder / text, text=text) for text in TEXTS}
 
 
 def table(cells: dict[str, dict[str, dict]], figure: str) -> str:
@@ -116,28 +85,19 @@ def table(cells: dict[str, dict[str, dict]], figure: str) -> str:
     return "\n".join(lines)
 
 
-def write_docs(path: Path, cells: dict[str, dict[str, dict]], options: argparse.Namespace) -> None:
-    """Put the tables between the two marks of the page."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    settings = (
-        f"{options.steps} steps of {options.batch_size} from {options.num_train} scenes of seed {options.train_seed}, "
-        f"measured on {options.num_test} scenes of seed {options.test_seed}; 95 % intervals over the scenes."
-    )
-    parts = [BEGIN, settings, *(table(cells, figure) for figure in FIGURES), END]
-    path.write_text(before + "\n\n".join(parts) + after, encoding="utf-8")
-
-
 def main(arguments: list[str] | None = None) -> None:
     options = read_options(arguments)
     rows = synthetic.load(options.num_train, options.train_seed)
     test_rows = synthetic.load(options.num_test, options.test_seed)
+    settings = (
+        f"{options.steps} steps of {options.batch_size} from {options.num_train} scenes of seed {options.train_seed}, "
+        f"measured on {options.num_test} scenes of seed {options.test_seed}; 95 % intervals over the scenes."
+    )
     cells = {}
     for mix, shares in MIXES.items():
         folder = options.output_dir / mix.replace(", ", "-").replace(" (default)", "")
-        model = train(shares, rows, folder, options)
-        cells[mix] = {text: measure(model, text, test_rows, folder) for text in TEXTS}
-        write_docs(options.docs, cells, options)
+        cells[mix] = cells_of(shares, rows, test_rows, folder, options)
+        write_between_marks(options.docs, [settings, *(table(cells, figure) for figure in FIGURES)])
 
 
 if __name__ == "__main__":

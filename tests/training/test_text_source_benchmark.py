@@ -1,19 +1,18 @@
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
 
 from heie_hf import HEIETrainer
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "text_source.py"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 PAGE = "Before.\n\n<!-- table -->\n\nold\n\n<!-- end of table -->\n\nAfter.\n"
 
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    spec = importlib.util.spec_from_file_location("text_source", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("text_source")
     monkeypatch.setattr(module, "MIXES", {"none": {"none": 1.0}, "none, own": {"none": 0.5, "own": 0.5}})
     return module
 
