@@ -66,10 +66,9 @@ def _read(path: Path) -> dict[str, Any]:
 EMBEDDED = CardFacts(
     repo_id="heie-tiny",
     license="apache-2.0",
-    training_data="20,000 scenes drawn by `heie synthesize` (seed 1), with planted defects; no photograph, no\n"
-    "generated image. `make train-tiny` is the recipe, but was not repeated in one piece: these weights come from\n"
-    "a run during which the scenes changed twice. The first 6,800 of the 13,000 steps of the vision tower saw less\n"
-    "distinct defects, the first 2,800 of the 4,600 joint steps heatmaps with a wider faint margin",
+    training_data="the train split of the synthetic benchmark, version 1: 36,000 scenes drawn by\n"
+    "`heie synthesize --split train`, with planted defects; no photograph, no generated image. `make train-tiny`\n"
+    "repeats it from scratch",
     metrics=_read(Path(__file__).parent / "checkpoints" / "heie-tiny-metrics.json"),
     intended_use="Seeing in minutes how HEIE works, tests, teaching. It is not for judging photographs or generated\n"
     "images: it was trained on drawn scenes and knows nothing else.",

@@ -12,10 +12,11 @@ from torch.nn import functional
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
 from heie_hf.data.schema import FEATURES
-from heie_hf.data.synthetic import DEFECTS, PARTS, draw_scene
+from heie_hf.data.synthetic import DEFECTS, PARTS, Scene, draw_scene
 from heie_hf.data.synthetic.export import scene_id, to_row
 from heie_hf.data.tokenizer import train_tokenizer
 from heie_hf.modeling.configuration_heie import HEIEConfig
+from heie_hf.modeling.mapper_heie import sincos_positions
 from heie_hf.modeling.modeling_heie import HEIEForImplausibility
 from heie_hf.processing.image_processing_heie import HEIEImageProcessor
 from heie_hf.processing.processing_heie import HEIEProcessor
@@ -47,9 +48,13 @@ TEXT = {
 }
 
 NUM_PARTS, NUM_DEFECTS = len(PARTS) - 1, len(DEFECTS) - 1
-LABEL_BITS = np.uint64(1) << np.arange(NUM_PARTS + NUM_DEFECTS, dtype=np.uint64)
+NUM_LABELS = NUM_PARTS + NUM_DEFECTS + 4
+LABEL_BITS = np.uint64(1) << np.arange(NUM_LABELS, dtype=np.uint64)
 PART_BITS = np.append(np.uint64(0), LABEL_BITS[:NUM_PARTS])  # nothing for the background
-DEFECT_BITS = np.append(np.uint64(0), LABEL_BITS[NUM_PARTS:])
+DEFECT_BITS = np.append(np.uint64(0), LABEL_BITS[NUM_PARTS:-4])
+# From the left, from the right. A shadow is wrong where two sides do not match; the tower finds that relation only if
+# it is told the sides.
+LIGHT_BITS, SHADOW_BITS = LABEL_BITS[-4:-2], LABEL_BITS[-2:]
 WRITING = PART_BITS[PARTS.index("sign board")] | PART_BITS[PARTS.index("letter")]
 MEAN, STD = (
     torch.tensor(value).view(3, 1, 1) * 255 for value in (IMAGE_PROCESSOR.image_mean, IMAGE_PROCESSOR.image_std)
@@ -66,11 +71,23 @@ def look(labels: np.ndarray, columns: int, rows: int, samples: int = 7) -> np.nd
     return cells.swapaxes(1, 2).reshape(-1, SIDE, SIDE)
 
 
+def side_bits(scene: Scene) -> np.ndarray:
+    """(H, W) bit sets: the side of the light everywhere, and on each shadow the side that it speaks for."""
+    bits = np.zeros(scene.parts.shape, np.uint64)
+    if scene.light_side:
+        right = scene.light_side > 0
+        wrong = scene.defect_map == DEFECTS.index("wrong shadow")
+        bits[scene.parts == PARTS.index("shadow")] = SHADOW_BITS[int(right)]
+        bits[wrong] = SHADOW_BITS[int(not right)]
+        bits |= LIGHT_BITS[int(right)]
+    return bits
+
+
 def draw_rows(seed: int, indices: list[int]):
     """Rows of the common schema with the image's patches (uint8, as the model sees them) and what their cells show."""
     for index in indices:
         scene = draw_scene(seed, index)
-        labels = PART_BITS[scene.parts] | DEFECT_BITS[scene.defect_map]
+        labels = PART_BITS[scene.parts] | DEFECT_BITS[scene.defect_map] | side_bits(scene)
         grid = IMAGE_PROCESSOR.get_patch_grid(*labels.shape)
         cells = np.concatenate([look(labels, *grid), look(labels, 1, 1)])  # (N + 1, 8, 8)
         tiles = IMAGE_PROCESSOR(scene.image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"]
@@ -97,16 +114,21 @@ class PartsAndDefects(nn.Module):
 
     def __init__(self):
         super().__init__()
-        # Eager attention: the backward pass of SDPA takes twice as long on a CPU.
-        config = InternVLVisionConfig(**VISION, layer_scale_init_value=1.0, attn_implementation="eager")
-        self.tower = InternVLVisionModel(config)
-        for embedding in (self.tower.embeddings.cls_token, self.tower.embeddings.position_embeddings):
-            nn.init.trunc_normal_(embedding, std=0.02)  # InternVL's zeros are meant for pretrained weights
-        self.head = nn.Sequential(
-            nn.LayerNorm(VISION["hidden_size"]), nn.Linear(VISION["hidden_size"], len(LABEL_BITS))
+        # Eager attention: the backward pass of SDPA takes twice as long on a CPU. InternVL's initial values are meant
+        # for a tower that has been trained before: a narrow one starts faster from larger ones (Xavier: .05 to .08).
+        config = InternVLVisionConfig(
+            **VISION, layer_scale_init_value=1.0, initializer_range=0.06, attn_implementation="eager"
         )
-        weight = torch.cat([torch.full((NUM_PARTS,), 0.5), torch.full((NUM_DEFECTS,), 3.0)])
-        self.register_buffer("weight", weight, persistent=False)  # defects are small and rare
+        self.tower = InternVLVisionModel(config)
+        embeddings = self.tower.embeddings
+        nn.init.trunc_normal_(embeddings.cls_token, std=0.02)
+        # From small random positions the tower learns rows but no columns: only shadows ask for left and right.
+        positions = embeddings.position_embeddings
+        positions.data[0, 1:] = sincos_positions(SIDE, VISION["hidden_size"], like=positions)
+        self.head = nn.Sequential(nn.LayerNorm(VISION["hidden_size"]), nn.Linear(VISION["hidden_size"], NUM_LABELS))
+        weight = torch.full((NUM_LABELS,), 0.5)
+        weight[NUM_PARTS : NUM_PARTS + NUM_DEFECTS] = 3.0  # defects are small and rare
+        self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """(P, 3, 112, 112), (P, 64, labels) -> loss and logits."""
@@ -115,13 +137,22 @@ class PartsAndDefects(nn.Module):
         return {"loss": loss, "logits": logits}
 
 
+def mirror(cells: np.ndarray) -> np.ndarray:
+    """(n, 8, 8) bit sets of the mirrored patches: left is right, in place and in meaning."""
+    sides = np.bitwise_or.reduce(np.concatenate([LIGHT_BITS, SHADOW_BITS]))
+    mirrored = cells & ~sides
+    for left, right in (LIGHT_BITS, SHADOW_BITS):
+        mirrored |= np.where(cells & left, right, np.uint64(0)) | np.where(cells & right, left, np.uint64(0))
+    return mirrored[..., ::-1]
+
+
 def collate_cells(rows: list[dict]) -> dict[str, torch.Tensor]:
     """Rows to `pixel_values` (P, 3, 112, 112) and `labels` (P, 64, labels), 0 or 1; half the patches mirrored."""
     cells = np.concatenate([np.frombuffer(row["cells"], np.uint64).reshape(-1, SIDE, SIDE) for row in rows])
     shape = (-1, 3, CELL * SIDE, CELL * SIDE)
     tiles = np.concatenate([np.frombuffer(row["tiles"], np.uint8).reshape(shape) for row in rows])
-    mirrored = (torch.rand(len(cells)).numpy() < 0.5) & ~(cells & WRITING).any(axis=(1, 2))
-    cells[mirrored], tiles[mirrored] = cells[mirrored][..., ::-1], tiles[mirrored][..., ::-1]
+    chosen = (torch.rand(len(cells)).numpy() < 0.5) & ~(cells & WRITING).any(axis=(1, 2))
+    cells[chosen], tiles[chosen] = mirror(cells[chosen]), tiles[chosen][..., ::-1]
     labels = (cells.reshape(-1, SIDE**2, 1) & LABEL_BITS != 0).astype(np.float32)
     return {"pixel_values": (torch.from_numpy(tiles) - MEAN) / STD, "labels": torch.from_numpy(labels)}
 

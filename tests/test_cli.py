@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import heie_hf
 from heie_hf.cli import main
+from heie_hf.data.synthetic import SPLITS, draw_scene
 from heie_hf.image_folder import as_text, printable
 from tests.hostile_files import make_hostile_files
 
@@ -177,6 +179,9 @@ def usage_mistakes(tmp_path):
         "no such dtype": ["predict", image, "--dtype", "float3"],
         "output-dir is a file": ["predict", image, "--output-dir", image],
         "no number": ["synthesize", "--num-images", "many", "--output-dir", tmp_path],
+        "how many scenes": ["synthesize", "--output-dir", tmp_path],
+        "split and seed": ["synthesize", "--split", "dev", "--seed", "3", "--output-dir", tmp_path],
+        "more than the split": ["synthesize", "--split", "dev", "--num-images", "501", "--output-dir", tmp_path],
     }
 
 
@@ -214,6 +219,13 @@ def test_synthesize_draws_the_same_again(heie, tmp_path):
     assert [path.name for path in first] == [path.name for path in second]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert len(first) > 3
+
+
+def test_synthesize_draws_a_split_of_the_benchmark(heie, tmp_path):
+    assert heie("synthesize", "--split", "test-unseen", "--num-images", 1, "--output-dir", tmp_path)[0] == 0
+    (image,) = (tmp_path / "images").iterdir()
+    expected = draw_scene(SPLITS["test-unseen"].seed, 0, unseen=True).image
+    assert np.array_equal(np.asarray(Image.open(image)), np.asarray(expected))
 
 
 def test_version(heie):

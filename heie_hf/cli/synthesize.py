@@ -1,19 +1,40 @@
 """`heie synthesize`: drawn scenes with planted defects."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .failures import writable_folder
+from .failures import UsageMistake, writable_folder
+
+
+class SplitName(StrEnum):
+    """Of the synthetic benchmark."""
+
+    TRAIN = "train"
+    DEV = "dev"
+    TEST = "test"
+    TEST_UNSEEN = "test-unseen"
 
 
 def synthesize(
-    num_images: Annotated[int, typer.Option(min=1)],
     output_dir: Annotated[Path, typer.Option(help="Folder for images, heatmaps and JSON lines.")],
-    seed: Annotated[int, typer.Option(min=0, help="Image i of a seed is always the same.")] = 0,
+    num_images: Annotated[int | None, typer.Option(min=1, help="With --split: only the first ones of it.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Image i of a seed is always the same. Default: 0.")] = None,
+    split: Annotated[SplitName | None, typer.Option(help="Of the synthetic benchmark, instead of a seed.")] = None,
 ) -> None:
     """Draw synthetic scenes with planted defects, in the layout of Expl-AIGI-Eval."""
-    from heie_hf.data.synthetic import synthesize
+    from heie_hf.data.synthetic import SPLITS, synthesize
 
-    synthesize(num_images, seed, writable_folder(output_dir))
+    if split is None and num_images is None:
+        raise UsageMistake("say how many: --num-images N, or --split for a split of the synthetic benchmark")
+    if split is None:
+        synthesize(num_images, seed or 0, writable_folder(output_dir))
+        return
+    if seed is not None:
+        raise UsageMistake("--split has its own seed: leave out --seed, or --split")
+    chosen = SPLITS[split]
+    if num_images and num_images > chosen.num_images:
+        raise UsageMistake(f"the split {split.value} has {chosen.num_images} images, fewer than {num_images}")
+    synthesize(num_images or chosen.num_images, chosen.seed, writable_folder(output_dir), chosen.unseen)

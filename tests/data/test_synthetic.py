@@ -62,7 +62,7 @@ def test_sizes_and_shapes(scenes):
 
 def test_a_clean_scene_has_nothing_wrong(scenes):
     clean = [scene for scene in scenes if not scene.defects]
-    assert 0.18 < len(clean) / len(scenes) < 0.33
+    assert 0.25 < len(clean) / len(scenes) < 0.4  # about a third, as docs/benchmark.md says
     for scene in clean:
         assert scene.score == 1 and not scene.heatmap.any() and not scene.defect_map.any()
         assert scene.regions == NO_REGIONS

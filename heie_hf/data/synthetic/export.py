@@ -17,7 +17,7 @@ from heie_hf.processing.explanation_heie import Explanation, render
 from .scene import Scene, draw_scene
 
 #: Part of every id. Raised whenever the same seed draws other pictures.
-VERSION = 2
+VERSION = 3
 
 #: Some of the human turns of Expl-AIGI-Eval.
 INSTRUCTIONS = (

@@ -34,7 +34,7 @@ class Family:
 FAMILIES = (
     Family(draw_person, 0.9, "stands", 1.5, {"extra leg": 95, "missing leg": 95, "detached limb": 110,
            "melted patch": 90, "wrong shadow": 80}),
-    Family(draw_portrait, 1.3, "cut", 2.6, {"extra finger": 140, "missing finger": 140, "extra eye": 95,
+    Family(draw_portrait, 1.3, "cut", 3.0, {"extra finger": 140, "missing finger": 140, "extra eye": 95,
            "misaligned eyes": 110, "missing eye": 95, "melted patch": 95}),
     Family(draw_raised_hand, 0.75, "cut", 1.0, {"extra finger": 75, "missing finger": 75, "melted patch": 80}),
     Family(draw_animal, 1.45, "stands", 1.3, {"extra leg": 90, "missing leg": 90, "detached limb": 100,
@@ -49,19 +49,19 @@ FAMILIES = (
 
 #: Kinds that many objects can have are taken less often, those of one family more often: about equal in the end.
 KIND_WEIGHT = dict.fromkeys(DEFECTS[1:], 1.0) | {
-    "extra clock hand": 0.9,
-    "extra eye": 1.4,
-    "extra finger": 2.0,
+    "extra clock hand": 0.6,
+    "extra eye": 7.0,
+    "extra finger": 3.0,
     "missing finger": 3.0,
     "extra leg": 0.6,
     "missing leg": 0.6,
     "detached limb": 0.8,
-    "garbled sign": 2.0,
-    "melted patch": 0.35,
-    "misaligned eyes": 1.6,
-    "missing wheel": 3.0,
-    "wrong shadow": 0.35,
-    "missing eye": 9.0,
+    "garbled sign": 2.5,
+    "melted patch": 0.2,
+    "misaligned eyes": 10.0,
+    "missing wheel": 5.0,
+    "wrong shadow": 0.3,
+    "missing eye": 14.0,
     "extra wheel": 9.0,
 }
 #: How often a scene has 0, 1, 2, 3 defects; a few with 2 or 3 get fewer for want of room.

@@ -13,7 +13,7 @@ from .families import Placed, place_families, plan_defects
 from .labels import Defect
 from .layout import Slot, random_layout, random_size, sight
 from .lighting import Light, draw_lamp, finish, random_light
-from .palette import pick
+from .palette import chance, pick
 from .vocabulary import DEFECTS, PARTS, USUAL_PART
 
 #: Seen pixels that a defect must cover, see `layout.sight`; less of it (hidden, out of the picture) is no fair label.
@@ -32,6 +32,7 @@ class Scene:
     defect_map: np.ndarray  # (H, W) uint8, index into DEFECTS: the pixel-exact masks
     defects: list[Defect]
     score: float  # in [0, 1], 1 = no defect
+    light_side: int  # sharp light comes from the left, -1, or from the right, +1; 0: diffuse light
     description: str
     regions: str
     analysis: str
@@ -82,7 +83,8 @@ def _attempt(rng: np.random.Generator, domain: Domain) -> Scene | None:
     slots, rows = random_layout(rng, size)
     light, seen = random_light(rng), sight(size)
     placed = place_families(rng, slots)
-    shadows_tell = light.sharp and rows == 1
+    # The one kind that nearly every object can have besides another: without the chance it would be a fifth of all.
+    shadows_tell = light.sharp and rows == 1 and chance(rng, 0.5)
     if not plan_defects(rng, placed, seen, domain.kinds if shadows_tell else domain.kinds - {"wrong shadow"}):
         return None
     canvas, place = _set_stage(rng, domain, size, slots, light)
@@ -106,6 +108,7 @@ def _attempt(rng: np.random.Generator, domain: Domain) -> Scene | None:
         defect_map=canvas.defects,
         defects=defects,
         score=labels.plausibility(severities),
+        light_side=light.side if light.sharp else 0,
         description=wording.describe(rng, phrases, place.phrase),
         regions=wording.regions(rng, defects),
         analysis=wording.analysis(rng, defects),
