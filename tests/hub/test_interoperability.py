@@ -38,8 +38,18 @@ def expected(tiny_model, inputs):
     return tiny_model.assess(**inputs)
 
 
+def aligned(model):
+    """The model with its weights moved out of the memory-mapped file, where they lie at any address.
+
+    Kernels for CPUs round by the alignment: equal weights give equal bits only from aligned memory.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
+
+
 def assert_same(model, inputs, expected) -> None:
-    found = model.assess(**inputs)
+    found = aligned(model).assess(**inputs)
     assert torch.equal(found.score, expected.score)
     assert all(map(torch.equal, found.heatmap, expected.heatmap))
 
@@ -141,7 +151,7 @@ def test_adapters_are_pushed_and_loaded_by_name(hub, tiny_checkpoint, inputs, im
     tuned = get_peft_model(base, lora)
     with torch.no_grad():
         tuned.scorer.modules_to_save.default.token_output.bias.add_(1.0)
-    expected = tuned.assess(**inputs)
+    expected = aligned(tuned).assess(**inputs)
     tuned.push_to_hub("someone/adapter")
     assert "config.json" not in hub.files("someone/adapter")
 

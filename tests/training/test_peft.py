@@ -61,7 +61,13 @@ def inputs(tiny_processor, images, targets):
 
 
 def look(model, inputs):
-    """Logits, heatmap, score and losses."""
+    """Logits, heatmap, score and losses.
+
+    Loaded weights lie in the memory-mapped file at any address, and kernels for CPUs round by the alignment: equal
+    weights give equal bits only from aligned memory.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
     with torch.no_grad():
         outputs = model.eval()(**inputs)
     return [outputs.logits, torch.cat([heatmap.flatten() for heatmap in outputs.heatmap]), outputs.score, outputs.loss]
