@@ -1,5 +1,7 @@
 """Two models that turn one picture into a heatmap and a score: what HEIE is compared with in baselines.py."""
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 import torch
 from PIL import Image
@@ -20,7 +22,7 @@ COMMON = {"initializer_range": 0.06, "attn_implementation": "eager"}
 EMPTY = -4.0  # logit of the first heatmaps, almost empty as the targets are
 
 
-class Baseline(nn.Module):
+class Baseline(nn.Module, ABC):
     """What the two share: a score from one state of the picture, and the losses.
 
     Args:
@@ -33,9 +35,9 @@ class Baseline(nn.Module):
         self.map_side = map_side
         self.score_head = nn.Sequential(nn.Linear(state_size, 128), nn.GELU(), nn.Linear(128, 1))
 
+    @abstractmethod
     def look(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3, 224, 224) -> heatmap logits (B, map_side, map_side) and the state that the score is read from."""
-        raise NotImplementedError
 
     def forward(
         self, pixel_values: torch.Tensor, heatmap: torch.Tensor | None = None, score: torch.Tensor | None = None

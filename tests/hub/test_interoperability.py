@@ -20,6 +20,7 @@ from heie_hf import HEIEForImplausibility
 from heie_hf.modeling.fusion_heie import to_patch_order
 from heie_hf.modeling.generation_heie import template_without_text
 from heie_hf.modeling.modeling_heie import HEIEOutput
+from tests.aligned_weights import aligned
 
 HEADS = ("mapper.", "fuser.", "scorer.")
 
@@ -36,16 +37,6 @@ def inputs(tiny_processor, images):
 @pytest.fixture
 def expected(tiny_model, inputs):
     return tiny_model.assess(**inputs)
-
-
-def aligned(model):
-    """The model with its weights moved out of the memory-mapped file, where they lie at any address.
-
-    Kernels for CPUs round by the alignment: equal weights give equal bits only from aligned memory.
-    """
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
-    return model
 
 
 def assert_same(model, inputs, expected) -> None:
