@@ -157,7 +157,7 @@ TABLES = {
     ),
 }
 
-_NUMBER = re.compile(r"plausibility is (\d\.\d\d)")
+_NUMBER = re.compile(r"plausibility is (\d+(?:\.\d+)?)")
 
 
 def write_score(row: dict) -> dict:
@@ -166,9 +166,10 @@ def write_score(row: dict) -> dict:
 
 
 def read_score(analysis: str) -> float:
-    """The number that `write_score` writes; 0.5 where the text holds none."""
+    """The number after `write_score`'s words; 0.5 where the text holds none in [0, 1]."""
     found = _NUMBER.search(analysis)
-    return float(found[1]) if found else 0.5
+    number = float(found[1]) if found else 0.5
+    return number if number <= 1 else 0.5
 
 
 def start(variant: Variant, source: str, seed: int) -> Parts:

@@ -1,7 +1,7 @@
-"""Do specialised models do better? SegFormer-b0 and a plain ViT, trained as long as heie-tiny on the same scenes.
+"""Do specialised models do better? SegFormer-b0 and a plain ViT, trained as long as HEIE on the same scenes.
 
-    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/baselines.py --output-dir runs/baselines --minutes 60 \\
-        --scenes runs/heie-tiny/scenes --heie results-heie/metrics.json
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/baselines.py --output-dir runs/baselines --minutes 25 \\
+        --scenes runs/heie-tiny/scenes --heie results/heie-25-minutes results/heie-tiny
 
 Each is trained from random weights with each seed, measured on the test scenes with the code of `heie evaluate`, and
 the tables go into docs/baselines.md. Everything is kept in the output folder, a result of each model and seed as `heie
@@ -48,7 +48,7 @@ def read_options(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--train-seed", type=int, default=1)
     parser.add_argument("--num-test", type=int, default=1000)
     parser.add_argument("--test-seed", type=int, default=4000)
-    parser.add_argument("--heie", type=Path, help="metrics.json of heie-tiny on the test scenes, for a row of its own")
+    parser.add_argument("--heie", type=Path, nargs="*", default=[], help="results of `heie evaluate`, a row for each")
     parser.add_argument("--docs", type=Path, default="docs/baselines.md", help="where the tables go")
     options = parser.parse_args(given)
     names = ("minutes", "num_train", "train_seed", "num_test", "test_seed")
@@ -56,17 +56,17 @@ def read_options(given: list[str] | None = None) -> argparse.Namespace:
     try:
         with PartialState(cpu=True).main_process_first():
             PredictionStore(options.output_dir).claim(settings)
-        options.heie = options.heie and read_figures(options.heie, options.num_test)
+        options.heie = {folder.name: read_figures(folder, options.num_test) for folder in options.heie}
     except (OSError, EvaluationError) as error:
         parser.error(str(error))
     return options
 
 
-def read_figures(path: Path, num_test: int) -> dict[str, Interval]:
-    """The figures of a metrics.json. Raises EvaluationError if they are not over `num_test` images."""
-    metrics = json.loads(path.read_text(encoding="utf-8"))
+def read_figures(folder: Path, num_test: int) -> dict[str, Interval]:
+    """The figures of a result. Raises EvaluationError if they are not over `num_test` images."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     if metrics.get("num_images") != num_test:
-        raise EvaluationError(f"{path} is not of {num_test} images; evaluate heie-tiny on the test scenes")
+        raise EvaluationError(f"{folder} is not of {num_test} images; evaluate HEIE on the test scenes")
     return {name: Interval(metrics[name], *metrics["intervals"][name]) for name in NAMES}
 
 
@@ -139,8 +139,7 @@ def main(given: list[str] | None = None) -> None:
         data = read_data("synthetic", num_images=options.num_test, seed=options.test_seed)
         for name, seed, folder in unmeasured:
             evaluate(name, seed, data, folder)
-    found = {"heie-tiny": options.heie} if options.heie else {}
-    found |= {label(name, each): mean_over_seeds(each) for name, each in folders.items()}
+    found = options.heie | {label(name, each): mean_over_seeds(each) for name, each in folders.items()}
     settings = (
         f"{options.minutes:g} minutes of training on {options.num_train:,} scenes of seed {options.train_seed}, "
         f"measured on {options.num_test:,} scenes of seed {options.test_seed}; mean over the training seeds "

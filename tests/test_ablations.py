@@ -60,7 +60,9 @@ def test_the_states_before_the_tokens_are_read(variants, tiny_checkpoint):
 def test_a_score_is_read_as_it_was_written(variants):
     text = variants.write_score({"analysis": "The cat has five legs.", "score": 0.4249})["analysis"]
     assert text.startswith("The cat has five legs. ") and variants.read_score(text) == 0.42
-    assert variants.read_score("The cat has five legs.") == 0.5
+    assert variants.read_score("The plausibility is 0.4.") == 0.4
+    for unread in ("The cat has five legs.", "The plausibility is 1.40."):
+        assert variants.read_score(unread) == 0.5
 
 
 def samples(shift, n=60):
