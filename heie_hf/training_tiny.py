@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
+from heie_hf.collator import Draw, HEIEDataCollator
 from heie_hf.data.schema import FEATURES
 from heie_hf.data.synthetic import DEFECTS, PARTS, Scene, draw_scene
 from heie_hf.data.synthetic.export import scene_id, to_row
@@ -97,15 +98,15 @@ def draw_rows(seed: int, indices: list[int]):
         yield row | {"cells": cells.tobytes(), "tiles": tiles.astype(np.uint8).tobytes()}
 
 
-def scenes(seed: int, count: int, folder: Path) -> Dataset:
-    """The first `count` scenes of a seed, drawn once by one process per core and kept in `folder` (0.6 MB each)."""
+def scenes(seed: int, count: int, folder: Path, first: int = 0) -> Dataset:
+    """`count` scenes of a seed from index `first` on, drawn once by all cores and kept in `folder` (0.6 MB each)."""
     return Dataset.from_generator(
         draw_rows,
         features=Features(FEATURES | {"cells": Value("binary"), "tiles": Value("binary")}),
-        gen_kwargs={"seed": seed, "indices": list(range(count))},
+        gen_kwargs={"seed": seed, "indices": list(range(first, first + count))},
         num_proc=os.cpu_count(),
         cache_dir=str(folder),
-        fingerprint=scene_id(seed, count),  # found again after a change of this file too
+        fingerprint=f"{scene_id(seed, first)}-{count}",  # found again after a change of this file too
     )
 
 
@@ -155,6 +156,17 @@ def collate_cells(rows: list[dict]) -> dict[str, torch.Tensor]:
     cells[chosen], tiles[chosen] = mirror(cells[chosen]), tiles[chosen][..., ::-1]
     labels = (cells.reshape(-1, SIDE**2, 1) & LABEL_BITS != 0).astype(np.float32)
     return {"pixel_values": (torch.from_numpy(tiles) - MEAN) / STD, "labels": torch.from_numpy(labels)}
+
+
+class ImageScoreCollator(HEIEDataCollator):
+    """Rows that show the reference text do not teach the score: it would be read from a text that is always right, and
+    the model's own is not."""
+
+    def targets(self, rows: list[dict], draws: list[Draw]) -> list[dict]:
+        targets = super().targets(rows, draws)
+        return [
+            target | {"score": None} if draw.source == "reference" else target for target, draw in zip(targets, draws)
+        ]
 
 
 def new_model(rows: Dataset, tower: InternVLVisionModel) -> tuple[HEIEForImplausibility, HEIEProcessor]:

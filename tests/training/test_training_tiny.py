@@ -1,9 +1,20 @@
-"""What the embedded model's vision tower is taught: the sides of light and shadow, in the mirror too."""
+"""What the embedded model is taught: the sides of light and shadow, in the mirror too, and scores from images."""
 
 import numpy as np
 
+from heie_hf.data import synthetic
 from heie_hf.data.synthetic import DEFECTS, PARTS, draw_scene
-from heie_hf.training_tiny import LIGHT_BITS, PART_BITS, SHADOW_BITS, PartsAndDefects, mirror, side_bits
+from heie_hf.data.synthetic.export import scene_id
+from heie_hf.training_tiny import (
+    LIGHT_BITS,
+    PART_BITS,
+    SHADOW_BITS,
+    ImageScoreCollator,
+    PartsAndDefects,
+    mirror,
+    scenes,
+    side_bits,
+)
 
 WRONG, SHADOW = DEFECTS.index("wrong shadow"), PARTS.index("shadow")
 
@@ -37,3 +48,20 @@ def test_the_tower_starts_with_rows_and_columns_told_apart():
         means = positions.mean(dim=along)  # of each column, of each row
         distances = (means[:, None] - means[None]).norm(dim=-1)
         assert distances[~np.eye(8, dtype=bool)].min() > 0.5
+
+
+def test_stages_have_scenes_of_their_own(tmp_path):
+    drawn = [scenes(0, 2, tmp_path, first)["id"] for first in (0, 2)]
+    assert drawn == [[scene_id(0, index) for index in pair] for pair in ((0, 1), (2, 3))]
+
+
+def test_the_score_is_not_learnt_where_the_reference_text_is_shown(tiny_processor):
+    rows = list(synthetic.load(8, seed=0))
+    collator = ImageScoreCollator(tiny_processor, {"none": 0.5, "reference": 0.5})
+    batch = collator(rows)
+    sources = np.array([collator.draw(row["id"]).source for row in rows])
+    assert set(sources) == {"none", "reference"}
+    assert np.array_equal(batch["score_labels"].isnan(), sources == "reference")
+    assert not batch["heatmap_labels"].isnan().any()
+    learnt = (batch["labels"][:, 1:] != -100).any(dim=1).numpy()
+    assert np.array_equal(learnt, sources == "reference")
