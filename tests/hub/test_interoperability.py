@@ -19,7 +19,7 @@ from transformers import (
 from heie_hf import HEIEForImplausibility
 from heie_hf.modeling.fusion_heie import to_patch_order
 from heie_hf.modeling.generation_heie import template_without_text
-from heie_hf.modeling.modeling_heie import HEIEOutput
+from heie_hf.modeling.outputs_heie import HEIEOutput
 from tests.aligned_weights import aligned
 
 HEADS = ("mapper.", "fuser.", "scorer.")

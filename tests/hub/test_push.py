@@ -24,6 +24,7 @@ CODE = {
     "modeling_heie.py",
     "pipeline_heie.py",
     "processing_heie.py",
+    "outputs_heie.py",
     "scorer_heie.py",
     "targets_heie.py",
 }
