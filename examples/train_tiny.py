@@ -1,11 +1,11 @@
 """Train the embedded default, heie_hf/checkpoints/heie-tiny, from scratch on drawn scenes: `make train-tiny`.
 
-Train the vision tower to name parts and defects, in two rounds; train everything around the resting tower; train
+Train the vision tower to name parts and defects, in three rounds; train everything around the resting tower; train
 everything; export; evaluate on scenes never seen. Each stage draws its own scenes first; the folder scenes/ may be
 emptied between two stages. Run again after an interruption: it goes on where it stopped.
 On a busy machine two processes of one thread are faster than one of two:
     OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 examples/train_tiny.py
-Trains on the train split of the synthetic benchmark and the 54,000 scenes that follow it in the same seed, and is
+Trains on the train split of the synthetic benchmark and the 144,000 scenes that follow it in the same seed, and is
 evaluated on the test split (docs/benchmark.md).
 """
 
@@ -95,8 +95,8 @@ def train_jointly(rows: Dataset, model: HEIEForImplausibility, processor: HEIEPr
 def train(folder: Path, options: argparse.Namespace) -> Path:
     """All stages; returns the folder of the trained model.
 
-    Each round of the tower has scenes of its own, and so have the heads: what they learnt to trust on scenes that the
-    tower knows by heart would not hold on others.
+    Each has scenes of its own: what the heads learnt to trust on scenes that the tower knows by heart would not hold
+    on others, and neither would the scores of scenes that they know themselves.
     """
     rounds = [folder / f"vision-{number}" for number in range(len(options.vision_steps))]
     heads, joint = folder / "heads", folder / "joint"
@@ -106,9 +106,9 @@ def train(folder: Path, options: argparse.Namespace) -> Path:
         if not (stage / "final").exists():
             seer = load_tower(rounds[number - 1]) if number else new_tower(options.seed)
             train_vision(draw(options, number), seer, stage, steps, options.seed + number)
-    rows = draw(options, len(rounds), options.num_scenes // 2)
     num_heads = round(options.joint_steps * TOWER_RESTS)
     if not (heads / "final").exists():
+        rows = draw(options, len(rounds))
         set_seed(options.seed)
         model, processor = new_model(rows, load_tower(rounds[-1]).tower)
         model.model.vision_tower.requires_grad_(False)
@@ -118,15 +118,15 @@ def train(folder: Path, options: argparse.Namespace) -> Path:
     model, processor = load(heads / "final")
     model.config.focal_gamma = 0.0  # with more, what it is unsure of comes out too strong
     settings = {"max_steps": options.joint_steps - num_heads, "seed": options.seed + 1, "learning_rate": 1e-3}
-    train_jointly(rows, model, processor, joint, **settings)
+    train_jointly(draw(options, len(rounds) + 1), model, processor, joint, **settings)
     return joint / "final"
 
 
-def draw(options: argparse.Namespace, stage: int, count: int | None = None) -> Dataset:
-    """The scenes of a stage; each has as many indices to itself."""
+def draw(options: argparse.Namespace, stage: int) -> Dataset:
+    """The scenes of a stage; no other stage has them."""
     with PartialState().main_process_first():
-        first, folder = stage * options.num_scenes, options.output_dir / "scenes"
-        return scenes(TRAIN.seed, count or options.num_scenes, folder, first)
+        folder, first = options.output_dir / "scenes", stage * options.num_scenes
+        return scenes(TRAIN.seed, options.num_scenes, folder, first)
 
 
 def new_tower(seed: int) -> PartsAndDefects:
@@ -171,13 +171,11 @@ def evaluate(model: HEIEForImplausibility, processor: HEIEProcessor, seed: int, 
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output-dir", type=Path, default="runs/heie-tiny", help="scenes (55 GB) and checkpoints")
+    parser.add_argument("--output-dir", type=Path, default="runs/heie-tiny", help="scenes (22 GB a stage) too")
     parser.add_argument("--export-dir", type=Path, default="heie_hf/checkpoints/heie-tiny")
-    parser.add_argument(
-        "--num-scenes", type=int, default=TRAIN.num_images, help="of a round; half as many for the heads"
-    )
-    parser.add_argument("--vision-steps", type=int, nargs="+", default=[12_000, 8000], help=f"of {BATCH} images")
-    parser.add_argument("--joint-steps", type=int, default=2800, help=f"the tower rests in {TOWER_RESTS:.0%} of them")
+    parser.add_argument("--num-scenes", type=int, default=TRAIN.num_images, help="of each stage")
+    parser.add_argument("--vision-steps", type=int, nargs="+", default=[12000, 8000, 12000], help=f"of {BATCH} images")
+    parser.add_argument("--joint-steps", type=int, default=4400, help=f"the tower rests in {TOWER_RESTS:.0%} of them")
     parser.add_argument("--num-test-scenes", type=int, default=TEST.num_images)
     parser.add_argument("--test-seed", type=int, default=TEST.seed)
     parser.add_argument("--seed", type=int, default=0)
