@@ -143,7 +143,7 @@ def main(given: list[str] | None = None) -> None:
     settings = (
         f"{options.minutes:g} minutes of training on {options.num_train:,} scenes of seed {options.train_seed}, "
         f"measured on {options.num_test:,} scenes of seed {options.test_seed}; mean over the training seeds "
-        f"{', '.join(map(str, options.seeds))}; 95 % intervals over the scenes."
+        f"({', '.join(map(str, options.seeds))}); 95 % intervals over the scenes."
     )
     write_between_marks(options.docs, [settings, *(table(title, each, found) for title, each in FIGURES.items())])
 
