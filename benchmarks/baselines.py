@@ -1,7 +1,7 @@
 """Do specialised models do better? SegFormer-b0 and a plain ViT, trained as long as HEIE on the same scenes.
 
-    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/baselines.py --output-dir runs/baselines --minutes 60 \\
-        --scenes runs/heie-tiny/scenes --heie results/heie-tiny
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 benchmarks/baselines.py --output-dir runs/baselines --minutes 15 \\
+        --seeds 0 --heie results/heie-short results/heie-tiny
 
 Each is trained from random weights with each seed, measured on the test scenes with the code of `heie evaluate`, and
 the tables go into docs/baselines.md. Everything is kept in the output folder, a result of each model and seed as `heie
