@@ -71,8 +71,7 @@ EMBEDDED = CardFacts(
     "no photograph, no generated image. `make train-tiny` repeats it from scratch",
     metrics=_read(Path(__file__).parent / "checkpoints" / "heie-tiny-metrics.json"),
     intended_use="Seeing in minutes how HEIE works, tests, teaching. It is not for judging photographs or generated\n"
-    "images: it was trained on drawn scenes and knows nothing else. Of scenes without defects its text often says\n"
-    "the opposite of what is meant: 'Nothing looks plausible.' in place of 'Nothing looks wrong.' (docs/benchmark.md)",
+    "images: it was trained on drawn scenes and knows nothing else.",
 )
 
 

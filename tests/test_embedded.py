@@ -9,7 +9,8 @@ from transformers import pipeline
 
 import heie_hf  # noqa: F401  (registers the task)
 from heie_hf.checkpoints import default_checkpoint
-from heie_hf.data.synthetic import draw_scene
+from heie_hf.data.synthetic import draw_scene, issues_in
+from heie_hf.data.synthetic.wording import NO_ISSUES
 from heie_hf.metrics import cc
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples" / "images").glob("*.png"))
@@ -46,3 +47,12 @@ def test_it_sees_planted_defects(pipe):
     pairs = [(r["predicted_heatmap"], s.heatmap) for r, s in zip(results, scenes, strict=True) if s.defects]
     assert np.mean([cc(*pair) for pair in pairs]) > 0.9
     assert np.corrcoef([r["score"] for r in results], [s.score for s in scenes])[0, 1] > 0.9
+
+
+def test_it_says_in_a_right_sentence_that_nothing_is_wrong(pipe):
+    """Not "Nothing looks plausible." or "Everything looks wrong.": it has to know how its own sentence began."""
+    scenes = [scene for scene in (draw_scene(77, index) for index in range(60)) if not scene.defects]
+    texts = [result["analysis"] for result in pipe([scene.image for scene in scenes], batch_size=8)]
+    named = [text for text in texts if issues_in(text)]
+    assert set(texts) - set(named) <= set(NO_ISSUES)
+    assert len(named) < len(texts) / 4  # false alarms
