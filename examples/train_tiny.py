@@ -103,8 +103,8 @@ def train_jointly(
 def train(folder: Path, options: argparse.Namespace) -> Path:
     """All stages; returns the folder of the trained model.
 
-    Each has scenes of its own: what the heads learnt to trust on scenes that the tower knows by heart would not hold
-    on others, and neither would the scores of scenes that they know themselves.
+    Each has scenes of its own (text and heads share theirs): what the heads learnt to trust on scenes that the tower
+    knows by heart would not hold on others, and neither would the scores of scenes that they know themselves.
     """
     rounds = [folder / f"vision-{number}" for number in range(len(options.vision_steps))]
     text, heads, joint = folder / "text", folder / "heads", folder / "joint"
