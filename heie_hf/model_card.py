@@ -68,7 +68,7 @@ EMBEDDED = CardFacts(
     license="apache-2.0",
     training_data="the train split of the synthetic benchmark, version 1 (36,000 scenes drawn by\n"
     "`heie synthesize --split train`, with planted defects), and the 144,000 scenes that follow it in the same seed;\n"
-    "no photograph, no generated image. `make train-tiny` repeats it from scratch",
+    "no photograph, no generated image. `make train-tiny` trains such a model from scratch",
     metrics=_read(Path(__file__).parent / "checkpoints" / "heie-tiny-metrics.json"),
     intended_use="Seeing in minutes how HEIE works, tests, teaching. It is not for judging photographs or generated\n"
     "images: it was trained on drawn scenes and knows nothing else.",

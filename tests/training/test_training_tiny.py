@@ -1,5 +1,10 @@
 """What the embedded model is taught: the sides of light and shadow, in the mirror too, and scores from images."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 
 from heie_hf.data import synthetic
@@ -16,6 +21,7 @@ from heie_hf.training_tiny import (
     side_bits,
 )
 
+ROOT = Path(__file__).parents[2]
 WRONG, SHADOW = DEFECTS.index("wrong shadow"), PARTS.index("shadow")
 
 
@@ -65,3 +71,11 @@ def test_the_score_is_not_learnt_where_the_reference_text_is_shown(tiny_processo
     assert not batch["heatmap_labels"].isnan().any()
     learnt = (batch["labels"][:, 1:] != -100).any(dim=1).numpy()
     assert np.array_equal(learnt, sources == "reference")
+
+
+def test_the_script_explains_its_options():
+    command = [sys.executable, ROOT / "examples" / "train_tiny.py", "--help"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "the tower rests in 50% of them" in " ".join(shown.stdout.split())
