@@ -24,14 +24,14 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 from transformers import Trainer, TrainingArguments, set_seed
 
-from heie_hf.collator import DEFAULT_TEXT_SOURCE
 from heie_hf.data.synthetic import SPLITS, draw_scene, issues_in
 from heie_hf.metrics import heatmap_metrics, score_metrics
 from heie_hf.metrics.text import issue_metrics
 from heie_hf.modeling.modeling_heie import HEIEForImplausibility
 from heie_hf.processing.processing_heie import HEIEProcessor
-from heie_hf.trainer import HEIETrainer, HEIETrainingArguments
-from heie_hf.training_tiny import ImageScoreCollator, PartsAndDefects, collate_cells, new_model, scenes
+from heie_hf.recipes.heie_tiny import ImageScoreCollator, PartsAndDefects, collate_cells, new_model, scenes
+from heie_hf.training.collator import DEFAULT_TEXT_SOURCE
+from heie_hf.training.trainer import HEIETrainer, HEIETrainingArguments
 
 TRAIN, TEST = SPLITS["train"], SPLITS["test"]
 BATCH = 16  # images, in all processes together

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelFor
 from transformers.pipelines import PIPELINE_REGISTRY  # noqa: E402
 
 from heie_hf.checkpoints import DEFAULT_CHECKPOINT  # noqa: E402
-from heie_hf.hub import push_to_hub  # noqa: E402
+from heie_hf.hub.push import push_to_hub  # noqa: E402
 from heie_hf.modeling import HEIEConfig, HEIEForImplausibility, HEIEGenerateOutput, HEIEOutput  # noqa: E402
 from heie_hf.pipeline_heie import ImplausibilityPipeline  # noqa: E402
 from heie_hf.processing import HEIEImageProcessor, HEIEProcessor  # noqa: E402
@@ -42,9 +42,9 @@ for _cls in (HEIEForImplausibility, HEIEProcessor, ImplausibilityPipeline):
 
 # Imported when first used: training and conversion need libraries that inference does not.
 _LAZY = {
-    "HEIETrainer": "heie_hf.trainer",
-    "HEIETrainingArguments": "heie_hf.trainer",
-    "HEIEDataCollator": "heie_hf.collator",
+    "HEIETrainer": "heie_hf.training",
+    "HEIETrainingArguments": "heie_hf.training",
+    "HEIEDataCollator": "heie_hf.training",
     "from_backbone": "heie_hf.conversion",
 }
 

@@ -20,6 +20,9 @@ CLOSING = "."
 # The fixed texts in their order; `template_ids` of the config holds their token ids.
 TEMPLATE = (OPENING, REGIONS_HEADER, MAP_LEAD, ANALYSIS_HEADER, SCORE_LEAD, CLOSING)
 
+#: The free sections, in the order of the text.
+SECTIONS = ("description", "regions", "analysis")
+
 # What may stand between two sections. Of the 1,950 published texts 194 end their headers in ":", some have blanks or
 # blank lines after them, and one runs the map lead into the sentence before it.
 _BORDERS = re.compile(

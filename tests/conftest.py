@@ -17,8 +17,8 @@ IMAGE_SIZES = [(112, 112), (150, 60), (60, 150), (168, 112)]  # width, height: g
 @pytest.fixture(scope="session")
 def tiny_processor():
     from heie_hf import HEIEImageProcessor, HEIEProcessor
-    from heie_hf.data.tokenizer import train_tokenizer
     from heie_hf.processing.explanation_heie import Explanation, render
+    from heie_hf.recipes.tokenizer import train_tokenizer
 
     texts = [
         render(Explanation(f"A {thing} in a {place}.", f"1. the {part}\n2. the {thing}", f"The {part} is {fault}."))

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from heie_hf import __version__
-from heie_hf.image_folder import printable
+from heie_hf.prediction.paths import printable
 
 from . import convert, evaluate, predict, push, synthesize, train
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from heie_hf.image_folder import as_text
+from heie_hf.prediction.paths import as_text
 
 from .failures import UsageMistake, one_line
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from .failures import Failures, UsageMistake, one_line, writable_folder
-from .model import Device, Dtype, Model, ModelDtype, evaluated_model
+from .options import Device, Dtype, Model, ModelDtype
 
 
 class TextSource(StrEnum):
@@ -71,9 +71,10 @@ def evaluate(
     import torch
     from accelerate import PartialState
 
-    from heie_hf.evaluation import EvaluationError, read_all
+    from heie_hf.evaluation import EvaluationError, evaluated_model, read_all
     from heie_hf.evaluation import evaluate as run
     from heie_hf.metrics.judge import Judge
+    from heie_hf.prediction.load import ModelError
 
     if judge_url and not judge:
         raise UsageMistake("--judge-url is of no use without --judge MODEL")
@@ -102,7 +103,7 @@ def evaluate(
             batch_size=batch_size,
             num_workers=num_workers,
         )
-    except EvaluationError as error:
+    except (EvaluationError, ModelError) as error:
         raise UsageMistake(one_line(error)) from error
     for failure in dict.fromkeys(failure for result in results for failure in result.failures):
         failures(*failure)

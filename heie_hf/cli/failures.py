@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from heie_hf.image_folder import printable
+from heie_hf.prediction.paths import printable
 
 
 class UsageMistake(typer.TyperException):

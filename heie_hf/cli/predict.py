@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from heie_hf.image_folder import as_text, find_images, output_names
+from heie_hf.prediction.paths import as_text, find_images, output_names
 
 from .failures import Failures, one_line, writable_folder
-from .model import Device, Dtype, Model, ModelDtype, load_pipeline
+from .options import Device, Dtype, Model, ModelDtype, load_pipeline
 
 
 def predict(
@@ -42,7 +42,7 @@ def predict(
 
     from tqdm import tqdm
 
-    from heie_hf.prediction import predict_files, save_pictures
+    from heie_hf.prediction.run import predict_files, save_pictures
 
     paths = tqdm(names, unit="image", disable=None)  # None: only on a terminal
     for path, image, result in predict_files(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .failures import Failures, UsageMistake, one_line
-from .model import Model
+from .options import Model
 
 
 def push(
@@ -38,9 +38,9 @@ def push(
     from huggingface_hub.utils import disable_progress_bars
 
     from heie_hf.checkpoints import default_checkpoint
-    from heie_hf.hub import PushError, clear_errors, push_saved
-    from heie_hf.model_card import EMBEDDED, CardFacts
-    from heie_hf.repository import write_repository
+    from heie_hf.hub.card import EMBEDDED, CardFacts
+    from heie_hf.hub.push import PushError, clear_errors, push_saved
+    from heie_hf.hub.repository import write_repository
 
     if not sys.stderr.isatty():
         disable_progress_bars()

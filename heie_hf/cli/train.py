@@ -23,8 +23,8 @@ def train(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the loading processes are forked
     from accelerate import PartialState
 
-    from heie_hf.training import TrainingError
-    from heie_hf.training import train as run
+    from heie_hf.training.run import TrainingError
+    from heie_hf.training.run import train as run
 
     failures = Failures()
     try:

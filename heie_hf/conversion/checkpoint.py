@@ -1,16 +1,11 @@
 """`heie convert`: an InternVL checkpoint directory becomes a HEIE checkpoint directory."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from glob import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from transformers import GenerationConfig
 
+from heie_hf.files import is_free, whole_folder
 from heie_hf.modeling.configuration_heie import HEIEConfig
 from heie_hf.modeling.modeling_heie import HEIEForImplausibility
 from heie_hf.processing.processing_heie import CHAT_TEMPLATE
@@ -45,12 +40,12 @@ def convert(source: str | Path, target: str | Path, max_shard_size: str = "5GB",
         ConversionError: if the source cannot be converted completely and exactly, or the target is not empty.
     """
     source, target = Path(source), Path(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if not is_free(target):
         raise ConversionError(f"{target} exists and is not an empty directory")
     if not (source / "config.json").is_file():
         raise ConversionError(f"{source} is no checkpoint directory: it has no config.json")
     original = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    with _new_directory(target) as directory:
+    with whole_folder(target) as directory:
         if "llm_config" in original:
             _convert_original(source, original, directory, max_shard_size, config_overrides)
         else:
@@ -78,23 +73,3 @@ def _chat_template(name: str | None) -> str:
     if name not in _TEMPLATES_WITHOUT_NEWLINE:
         return CHAT_TEMPLATE
     return CHAT_TEMPLATE.replace(r"<|im_end|>\n", "<|im_end|>").replace(r"{{ '\n' }}", "")
-
-
-@contextmanager
-def _new_directory(target: Path) -> Iterator[Path]:
-    """A scratch directory that becomes `target` if the block ends well and vanishes if it does not.
-
-    A process that is killed cannot clean up: the next conversion to the same target removes what it left.
-    """
-    target = target.absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{target.name}.partial-"
-    for leftover in target.parent.glob(f"{escape(prefix)}*"):
-        shutil.rmtree(leftover)
-    with TemporaryDirectory(prefix=prefix, dir=target.parent) as scratch:
-        directory = Path(scratch) / target.name
-        directory.mkdir()  # with the user's permissions; the scratch directory itself is private
-        yield directory
-        if target.exists():
-            target.rmdir()
-        os.replace(directory, target)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import datasets
 import pyarrow
@@ -79,7 +80,7 @@ def load(
         name, root = "folder", name
     if root is None:
         raise ValueError(f"{name} needs root=, the folder of its files")
-    module = import_module(f"heie_hf.data.{name}")
+    module = _module(name)
     sources = module.sources(Path(root).absolute(), **({"split": split} if split else {}), **options)
     if streaming:
         dataset = IterableDataset.from_generator(partial(_streamed_rows, name, sources, on_bad_row), features=FEATURES)
@@ -87,6 +88,11 @@ def load(
         dataset = _stored(name, sources, split or "train", on_bad_row)
     dataset.info.description, dataset.info.homepage = _description(module), module.HOME
     return dataset
+
+
+def _module(name: str) -> ModuleType:
+    """Of a data set of FILE_SETS."""
+    return import_module("heie_hf.data.folder" if name == "folder" else f"heie_hf.data.published.{name}")
 
 
 def _description(module) -> str:
@@ -98,7 +104,7 @@ def _description(module) -> str:
 
 
 def _rows(name: str, sources: dict, on_bad_row: BadRowReport) -> Iterator[dict]:
-    for place, make_row in import_module(f"heie_hf.data.{name}").entries(**sources):
+    for place, make_row in _module(name).entries(**sources):
         try:
             row = _fitted(make_row())
         except (ValueError, pyarrow.ArrowTypeError) as error:

@@ -6,7 +6,7 @@ differences, num_images = compare_results("results-a", "results-b")
 
 from .comparison import Difference, compare_results
 from .data import EvaluationData, read_all, read_data
-from .model import EvaluatedModel, fingerprint
+from .model import EvaluatedModel, evaluated_model, fingerprint
 from .results import Result, load_samples
 from .run import evaluate
 from .store import EvaluationError
@@ -19,6 +19,7 @@ __all__ = [
     "Result",
     "compare_results",
     "evaluate",
+    "evaluated_model",
     "fingerprint",
     "load_samples",
     "read_all",

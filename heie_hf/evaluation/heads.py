@@ -1,6 +1,5 @@
 """Fuser and scorer on their own: they turn stored maps and states into heatmaps and scores without the network."""
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file, save_file
 
+from heie_hf.files import whole_file
 from heie_hf.modeling.configuration_heie import HEIEConfig
 from heie_hf.modeling.fusion_heie import HeatmapFuser
 from heie_hf.modeling.scorer_heie import VerisimilitudeScorer
@@ -39,9 +39,8 @@ def save_heads(model, folder: Path) -> None:
     heads = {"fuser": _trained(model.fuser), "scorer": _trained(model.scorer)}
     tensors = {f"{name}.{key}": value for name, head in heads.items() for key, value in head.state_dict().items()}
     model.config.save_pretrained(folder)
-    draft = folder / f".{FILE}.tmp"
-    save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, draft)
-    os.replace(draft, folder / FILE)
+    with whole_file(folder / FILE) as draft:
+        save_file({key: value.cpu().contiguous() for key, value in tensors.items()}, draft)
 
 
 def _trained(head: torch.nn.Module) -> torch.nn.Module:

@@ -1,10 +1,16 @@
 """The model under evaluation: named, told from its earlier states, and loaded only when it is needed."""
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from heie_hf.checkpoints import default_checkpoint
+from heie_hf.prediction.load import ModelError, load_pipeline
+
+from .data import folder_name
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,26 @@ class EvaluatedModel:
     @property
     def identity(self) -> dict[str, str]:
         return {"model": self.name, "weights": self.fingerprint, "dtype": self.dtype}
+
+
+def evaluated_model(model: str | None = None, device: str | None = None, dtype: str = "auto") -> EvaluatedModel:
+    """The model of a folder or Hub name (None = the embedded one), not loaded yet; arguments as in `load_pipeline`.
+
+    Raises:
+        ModelError: there is no such folder or name; `load` raises it for a model that cannot be loaded.
+    """
+
+    @functools.cache
+    def load() -> tuple[Any, Any]:
+        pipe = load_pipeline(model, device, dtype)
+        return pipe.model, pipe.processor
+
+    name = folder_name(model) if model else "(embedded)"
+    try:
+        weights = fingerprint(model or default_checkpoint())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load model {name}: {error}") from error
+    return EvaluatedModel(name, load, weights, dtype)
 
 
 def fingerprint(source: str) -> str:

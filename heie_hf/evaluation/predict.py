@@ -42,8 +42,6 @@ def predict(
     """
     state = PartialState()
     pending = pending_rows(data, store)
-    if state.is_main_process:
-        store.clean()
     state.wait_for_everyone()  # all have looked before the first writes
     batches = [pending[start : start + batch_size] for start in range(0, len(pending), batch_size)]
     if not batches:

@@ -9,6 +9,7 @@ import torch
 import transformers
 from accelerate import PartialState
 
+from heie_hf.evaluation.report import joint_report, single_report
 from heie_hf.metrics.judge import Judge
 
 from .batches import TextSource
@@ -17,7 +18,6 @@ from .heads import Heads
 from .measure import HeatmapSource, measure
 from .model import EvaluatedModel
 from .predict import predict
-from .report import joint_report, single_report
 from .results import Result, save_json, save_result, summarize
 from .store import PredictionStore, write_whole
 from .texts import ComparedTexts, TextComparison

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+
+from heie_hf.files import whole_file
 
 
 class EvaluationError(ValueError):
@@ -66,11 +67,6 @@ class PredictionStore:
                 f"{self.folder} holds predictions of another run ({difference}); remove it or choose another folder"
             )
 
-    def clean(self) -> None:
-        """Remove what a killed process left half written; only while no other writes."""
-        for path in self.folder.glob(".*.tmp"):
-            path.unlink()
-
     @cached_property
     def _index(self) -> tuple[dict[str, Path], dict[str, str]]:
         shard_of, reasons = {}, {}
@@ -97,11 +93,8 @@ class PredictionStore:
         name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
         lists = json.dumps({"records": shard.records, "failures": shard.failures})
         arrays = {name: getattr(shard, name) for name in ARRAYS}
-        path = self.folder / f"{name}.npz"
-        draft = _draft(path)
-        with draft.open("wb") as file:
+        with whole_file(self.folder / f"{name}.npz") as draft, draft.open("wb") as file:
             np.savez_compressed(file, lists=np.frombuffer(lists.encode(), np.uint8), **arrays)
-        os.replace(draft, path)
 
 
 def read_shard(path: Path) -> Shard:
@@ -111,13 +104,8 @@ def read_shard(path: Path) -> Shard:
 
 def write_whole(path: Path, content: bytes) -> None:
     """A reader never finds half a file."""
-    draft = _draft(path)
-    draft.write_bytes(content)
-    os.replace(draft, path)
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{os.getpid()}-{path.name}.tmp")
+    with whole_file(path) as draft:
+        draft.write_bytes(content)
 
 
 def _lists(arrays) -> dict[str, list[dict]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from heie_hf.data import FEATURES, load, synthetic
-from tests.data.published_files import heat, write_images
+from tests.data.published.published_files import heat, write_images
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from datasets import Dataset, IterableDataset
 from PIL import Image
 
 from heie_hf.data import FEATURES, BadRowError, load, raise_bad_row
-from tests.data.published_files import heat, write_images
+from tests.data.published.published_files import heat, write_images
 
 
 @pytest.fixture(autouse=True)

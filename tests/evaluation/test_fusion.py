@@ -8,8 +8,8 @@ from heie_hf.evaluation import EvaluatedModel, EvaluationError
 from heie_hf.evaluation.heads import Heads, save_heads
 from heie_hf.evaluation.measure import on_canvas
 from heie_hf.processing.image_processing_heie import HEIEImageProcessor
-from heie_hf.training_arguments import AdapterArguments
-from heie_hf.training_model import add_adapter
+from heie_hf.training.recipe import AdapterArguments
+from heie_hf.training.start import add_adapter
 
 FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd", "plcc", "srcc", "plcc_token", "plcc_map")
 

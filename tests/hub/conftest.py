@@ -76,8 +76,8 @@ def run_without_package(tmp_path):
 @pytest.fixture(scope="session")
 def repository(tiny_checkpoint, tmp_path_factory):
     """What `heie push --to-folder` writes of the tiny checkpoint."""
-    from heie_hf.model_card import CardFacts
-    from heie_hf.repository import write_repository
+    from heie_hf.hub.card import CardFacts
+    from heie_hf.hub.repository import write_repository
 
     folder = tmp_path_factory.mktemp("hub") / "repository"
     write_repository(tiny_checkpoint, folder, CardFacts())

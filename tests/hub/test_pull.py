@@ -20,8 +20,8 @@ from transformers import (
 )
 
 from heie_hf import HEIEConfig, HEIEForImplausibility, HEIEImageProcessor, HEIEProcessor, ImplausibilityPipeline
-from heie_hf.hub import push_saved
-from heie_hf.model_card import CardFacts
+from heie_hf.hub.card import CardFacts
+from heie_hf.hub.push import push_saved
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "someone/heie"

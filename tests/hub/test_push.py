@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 
 from heie_hf.cli import main
-from heie_hf.hub import PushError
+from heie_hf.hub.push import PushError
 
 CODE = {
     "configuration_heie.py",

@@ -7,8 +7,8 @@ import resource
 import pytest
 
 from heie_hf.cli import main
-from heie_hf.model_card import CardFacts
-from heie_hf.repository import write_repository
+from heie_hf.hub.card import CardFacts
+from heie_hf.hub.repository import write_repository
 
 
 def run(*arguments) -> int:

@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 from transformers import pipeline
 
 from heie_hf import HEIEDataCollator, HEIETrainer, HEIETrainingArguments
-from heie_hf.repository import leave_out
+from heie_hf.hub.repository import leave_out
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ PAIRS = [("the left hand has six fingers", "an extra finger"), ("nothing", "the 
 def one_answer_model(tmp_path_factory):
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from heie_hf.data.tokenizer import train_tokenizer
+    from heie_hf.recipes.tokenizer import train_tokenizer
 
     prompts = [judge_prompt(*pair) for pair in PAIRS]
     tokenizer = train_tokenizer([*prompts, ANSWER], vocab_size=600, max_patches=2)

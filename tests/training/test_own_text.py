@@ -3,8 +3,8 @@ import torch
 from datasets import Dataset
 
 from heie_hf import HEIEDataCollator
-from heie_hf.collator import text_key
-from heie_hf.own_text import leave_text_out
+from heie_hf.training.collator import text_key
+from heie_hf.training.own_text import leave_text_out
 from tests.training.small_run import make_rows, make_trainer
 
 

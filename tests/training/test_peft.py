@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback, pipeline
 
 from heie_hf import HEIEForImplausibility
-from heie_hf.training import make_trainer, read_recipe, train
+from heie_hf.training.run import make_trainer, read_recipe, train
 from tests.aligned_weights import aligned
 
 HEADS = ("mapper", "scorer")

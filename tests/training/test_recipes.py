@@ -13,8 +13,8 @@ from transformers import TrainingArguments
 
 import heie_hf
 from heie_hf import HEIEForImplausibility
-from heie_hf.training import read_recipe
-from heie_hf.training_arguments import field_names
+from heie_hf.training.recipe import field_names
+from heie_hf.training.run import read_recipe
 
 ROOT = Path(heie_hf.__file__).resolve().parents[1]
 RECIPES = sorted(path.stem for path in (ROOT / "examples" / "configs").glob("*.yaml"))

@@ -6,7 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import EarlyStoppingCallback, EvalPrediction
 
 from heie_hf.metrics import auc_judd, cc, mse, plcc, srcc
-from heie_hf.training_reports import comparison, evaluation_metrics
+from heie_hf.training.reports import comparison, evaluation_metrics
 from tests.training.small_run import make_rows, make_trainer
 
 

@@ -19,9 +19,9 @@ import heie_hf
 from heie_hf import HEIEForImplausibility, HEIEProcessor
 from heie_hf.data import FEATURES
 from heie_hf.data.synthetic import synthesize
-from heie_hf.training import TrainingError, make_trainer, read_recipe, train
-from heie_hf.training_data import TokenCounter, find_problems
-from tests.data.published_files import write_images
+from heie_hf.training.rows import TokenCounter, find_problems
+from heie_hf.training.run import TrainingError, make_trainer, read_recipe, train
+from tests.data.published.published_files import write_images
 
 ROOT = Path(heie_hf.__file__).resolve().parents[1]
 

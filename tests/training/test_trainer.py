@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from transformers import HfArgumentParser
 
 from heie_hf import HEIEDataCollator, HEIEForImplausibility, HEIETrainer, HEIETrainingArguments
-from heie_hf.collator import DEFAULT_TEXT_SOURCE
 from heie_hf.processing.processing_heie import INSTRUCTIONS
-from heie_hf.training_tiny import look
+from heie_hf.recipes.heie_tiny import look
+from heie_hf.training.collator import DEFAULT_TEXT_SOURCE
 
 COMPONENTS = ("lm_loss", "heatmap_loss", "laplace_loss", "score_loss")
 

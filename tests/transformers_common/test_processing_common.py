@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from heie_hf import HEIEImageProcessor, HEIEProcessor
-from heie_hf.data.tokenizer import train_tokenizer
+from heie_hf.recipes.tokenizer import train_tokenizer
 
 REASON = "Transformers' common tests are not here; `make test` fetches them (tests/transformers_common/fetch.py)"
 processing = pytest.importorskip("transformers_tests.test_processing_common", reason=REASON)

@@ -1,7 +1,6 @@
 """Scenes as a data set in memory, and as files in the layout of Expl-AIGI-Eval."""
 
 import json
-import os
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from heie_hf.data.schema import FEATURES
+from heie_hf.files import whole_file
 from heie_hf.processing.explanation_heie import Explanation, render
 
 from .scene import Scene, draw_scene
@@ -71,10 +71,8 @@ def load(num_images: int, seed: int, unseen: bool = False) -> Dataset:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All or nothing: a reader never finds half a file."""
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_bytes(content)
-    os.replace(draft, path)
+    with whole_file(path) as draft:
+        draft.write_bytes(content)
 
 
 def _write_pictures(folder: Path, scene: Scene, identity: str) -> None:

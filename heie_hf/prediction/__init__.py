@@ -1,0 +1,1 @@
+"""Prediction: a model loaded, images found, results written."""

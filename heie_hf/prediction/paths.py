@@ -1,0 +1,120 @@
+"""Image files on disk: which ones a user means, what their results are called, how those are written."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from heie_hf.files import whole_file
+
+RESULT_SUFFIXES = (".heatmap.png", ".overlay.png")
+# Pictures that Pillow cannot open: in a folder they are refused by name instead of being passed over in silence.
+MORE_EXTENSIONS = {".svg", ".heic", ".heif", ".jxl"}
+NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG"}  # formats that Pillow merely recognises
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One image to look at: its path as the user wrote it, and the folder below which its name counts."""
+
+    path: str
+    root: str
+
+
+def printable(path: str | os.PathLike) -> str:
+    r"""A path on one line: bytes that are not UTF-8 as `\xNN`, control characters escaped as Python does."""
+    text = as_text(path)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def as_text(path: str | os.PathLike) -> str:
+    r"""A path as valid Unicode: bytes that are not UTF-8 become `\xNN`. (JSON readers refuse lone surrogates.)"""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def find_images(
+    sources: Iterable[str],
+    report: Callable[[str, str], None],
+    output_dir: str | os.PathLike | None = None,
+) -> list[ImageFile]:
+    """The images that files and folders (with all below) stand for, each once, folder by folder in sorted order.
+
+    Files and URLs are taken as they are. In folders, image extensions count, but neither the pictures of earlier
+    runs nor `output_dir`.
+
+    Args:
+        report: called with path and reason for a folder that cannot be read or holds no image.
+    """
+    found: dict[str, ImageFile] = {}
+    for source in sources:
+        if os.path.isdir(source):
+            images = [ImageFile(path, source) for path in _walk(source, report, output_dir)]
+            if not images:
+                report(source, "no images in this folder")
+        else:
+            images = [ImageFile(source, os.path.dirname(source))]
+        for image in images:
+            found.setdefault(os.path.abspath(image.path), image)
+    return list(found.values())
+
+
+def _walk(folder: str, report: Callable[[str, str], None], output_dir: str | os.PathLike | None) -> list[str]:
+    extensions = _image_extensions()
+    seen = {os.path.realpath(output_dir)} - {os.path.realpath(folder)} if output_dir else set()
+    paths = []
+    for here, folders, names in os.walk(
+        folder, followlinks=True, onerror=lambda error: report(error.filename, error.strerror)
+    ):
+        folders.sort()
+        if os.path.realpath(here) in seen:  # a loop of links, or the place that the results go to
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(here))
+        paths += [os.path.join(here, name) for name in names if os.path.splitext(name)[1].lower() in extensions]
+    return sorted(path for path in paths if not path.endswith(RESULT_SUFFIXES))
+
+
+def _image_extensions() -> set[str]:
+    known = Image.registered_extensions().items()  # among them .pdf, which Pillow only writes
+    return {extension for extension, name in known if name in Image.OPEN.keys() - NO_PICTURES} | MORE_EXTENSIONS
+
+
+def output_names(images: list[ImageFile]) -> list[str]:
+    """One relative name per image, without suffix: its place below its folder, more of the path where names collide.
+
+    The same images always get the same names, and no two names are equal, not even where case is ignored.
+    """
+    paths = [os.path.abspath(image.path) for image in images]
+    base = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    below_base = [os.path.relpath(path, base) for path in paths]
+    names = [os.path.relpath(_stem(path), os.path.abspath(image.root)) for path, image in zip(paths, images)]
+    for longer in (
+        [_stem(path) for path in below_base],
+        below_base,
+        [f"{name}-{_digest(path)}" for name, path in zip(below_base, paths)],
+    ):
+        count = Counter(name.casefold() for name in names)
+        names = [name if count[name.casefold()] == 1 else more for name, more in zip(names, longer)]
+    return names
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0]
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG whole or not at all; makes its folder.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with whole_file(path) as draft:
+        image.save(draft, format="PNG")

@@ -1,0 +1,133 @@
+"""The rows of a training run, looked at before any work is done: what could not be used is listed with its reason."""
+
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+
+from datasets import Dataset, concatenate_datasets
+from datasets import Image as ImageFeature
+from datasets.exceptions import DatasetGenerationError
+from PIL import ExifTags, Image
+
+from heie_hf.data import load
+from heie_hf.processing.processing_heie import INSTRUCTIONS, HEIEProcessor
+
+from .recipe import TrainingError
+
+BadRows = list[tuple[str, str]]  # place or id, and the reason
+SECTIONS = ("description", "regions", "analysis")
+COLUMNS = ("id", "image", "heatmap", "score", *SECTIONS)  # no other picture is decoded for nothing
+
+
+def read_rows(
+    specs: Sequence[dict],
+    processor: HEIEProcessor,
+    max_length: int,
+    num_samples: int | None = None,
+    seed: int = 0,
+    skip_bad_rows: bool = False,
+    say: Callable[[str], None] = print,
+) -> Dataset:
+    """All data sets as one, every row of it of use.
+
+    Args:
+        specs: arguments of `heie_hf.data.load`, one dict per data set.
+        max_length: the most tokens that prompt and answer may have.
+        num_samples: draw only so many rows, by `seed`.
+        say: told how many rows are left out, where `skip_bad_rows` allows that.
+
+    Raises:
+        TrainingError: a data set cannot be read; or, with the list of them, rows cannot be used; or none is left.
+    """
+    parts, bad = zip(*map(load_rows, specs), strict=True)
+    rows, bad = concatenate_datasets(parts), sum(bad, [])
+    if num_samples is not None and num_samples < len(rows):
+        rows = rows.shuffle(seed=seed).select(range(num_samples))
+    problems = dict(find_problems(rows, processor, max_length))
+    bad += [(rows[index]["id"], reason) for index, reason in problems.items()]
+    total = len(rows) + len(bad) - len(problems)
+    if bad and not skip_bad_rows:
+        raise TrainingError(
+            f"{len(bad)} of {total} rows cannot be used: put them right, or leave them out with skip_bad_rows", bad
+        )
+    if len(problems) == len(rows):
+        raise TrainingError(f"none of {total} rows can be used", bad)
+    if bad:
+        say(f"{len(bad)} of {total} rows are left out, the first of them {': '.join(bad[0])}")
+    return rows.select([index for index in range(len(rows)) if index not in problems]) if problems else rows
+
+
+def load_rows(spec: dict) -> tuple[Dataset, BadRows]:
+    """One data set, and the rows that its loader could not use. Raises TrainingError."""
+    bad: BadRows = []
+    try:
+        rows = load(**spec, streaming=False, on_bad_row=lambda place, reason: bad.append((place, reason)))
+    except (ValueError, OSError, TypeError, DatasetGenerationError) as error:  # TypeError: an option it does not have
+        raise TrainingError(f"data set {spec['name']}: {error}", bad) from error
+    return rows.select_columns(list(COLUMNS)), bad
+
+
+def find_problems(rows: Dataset, processor: HEIEProcessor, max_length: int) -> Iterator[tuple[int, str]]:
+    """Index and reason of the rows (of `heie_hf.data.FEATURES`) that training would stumble over.
+
+    Pictures are opened, not decoded: the loaders have done that.
+    """
+    for name in ("image", "heatmap"):
+        rows = rows.cast_column(name, ImageFeature(decode=False))
+    count_tokens = TokenCounter(processor)
+    for index, row in enumerate(rows.select_columns(list(COLUMNS))):
+        try:
+            _check(row, count_tokens, max_length)
+        except ValueError as error:
+            yield index, str(error)
+
+
+def _check(row: dict, count_tokens: "TokenCounter", max_length: int) -> None:
+    """Raises ValueError with the reason why the row is of no use."""
+    if row["image"] is None:
+        raise ValueError("has no image")
+    size, _ = _open("image", row["image"])
+    texts = [row[name] or "" for name in SECTIONS]
+    if row["heatmap"] is None and row["score"] is None and not any(texts):
+        raise ValueError("has nothing to learn from: no heatmap, no score, no text")
+    if row["heatmap"] is not None:
+        heatmap_size, mode = _open("heatmap", row["heatmap"])
+        if heatmap_size != size or mode != "L":
+            raise ValueError(f"heatmap: is {mode} of {heatmap_size}, not L of the image's size {size}")
+    if row["score"] is not None and not 0 <= row["score"] <= 1:
+        raise ValueError(f"score is {row['score']:g}, not in [0, 1]")
+    length = count_tokens(size, texts)
+    if length > max_length:
+        raise ValueError(f"prompt and answer have {length} tokens, over the limit of {max_length} (max_length)")
+
+
+def _open(name: str, cell: dict) -> tuple[tuple[int, int], str]:
+    """Size (width, height) of the upright picture, and its mode."""
+    try:
+        with Image.open(cell["path"] if cell["bytes"] is None else BytesIO(cell["bytes"])) as picture:
+            is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (picture.size[::-1] if is_turned else picture.size), picture.mode
+    except OSError as error:
+        raise ValueError(f"{name}: {(error.strerror or 'cannot be read as an image').lower()}") from error
+
+
+class TokenCounter:
+    """How long prompt and answer of a row become, with the longest wording of the task."""
+
+    def __init__(self, processor: HEIEProcessor):
+        self.processor = processor
+        questions = [[{"type": "image"}, {"type": "text", "text": wording}] for wording in INSTRUCTIONS]
+        prompts = processor.apply_chat_template(
+            [[{"role": "user", "content": question}] for question in questions], add_generation_prompt=True
+        )
+        # without the image's placeholder, with the marks around what it becomes
+        self.prompt = max(map(len, processor.tokenizer(prompts, add_special_tokens=False)["input_ids"])) + 1
+        self.template = sum(map(len, processor.template_ids))
+
+    def __call__(self, size: tuple[int, int], sections: Sequence[str]) -> int:
+        """Tokens for an image of this (width, height) and its three sections."""
+        width, height = size
+        patches = self.processor.image_processor.get_number_of_image_patches(height, width)
+        free = self.processor.tokenizer(list(sections), add_special_tokens=False, split_special_tokens=True)
+        # one token per patch's map, one for the score, one for the end
+        answer = self.template + sum(map(len, free["input_ids"])) + patches + 2
+        return self.prompt + self.processor.image_seq_length * patches + answer
