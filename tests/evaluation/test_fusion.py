@@ -11,21 +11,28 @@ from heie_hf.processing.image_processing_heie import HEIEImageProcessor
 from heie_hf.training.recipe import AdapterArguments
 from heie_hf.training.start import add_adapter
 
-FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd", "plcc", "srcc", "plcc_token", "plcc_map")
+# What a fusion turns out, image by image. A correlation over images is no measure here: the map scores of six drawn
+# scenes differ by 1e-4, so that rounding in another processor's kernels, 1e-8, shows in its sixth digit.
+FIGURES = ("score", "token_score", "map_score", "mse", "kld", "cc", "sim", "nss", "auc_judd")
+
+
+def figures(samples, name):
+    """One figure of every image; NaN where it is undefined."""
+    return np.array([sample[name] for sample in samples], dtype=float)
 
 
 @pytest.mark.parametrize("fusion", ["fixed", "local", "global"])
 def test_fusing_again_equals_inference_with_that_fusion(
     run, stored_only, make_tiny_model, tiny_processor, tmp_path, fusion
 ):
-    own = run(text="none")
-    again = run(text="none", model=stored_only, fusions=[fusion])
+    own = run(text="none").samples
+    again = run(text="none", model=stored_only, fusions=[fusion]).samples
     other = EvaluatedModel("other", lambda: (make_tiny_model(fusion=fusion), tiny_processor))
     inference = run(text="none", model=other, output_dir=tmp_path / "inference")
     assert inference.metrics["run"]["fusion"] == fusion
     for name in FIGURES:
-        assert again.metrics[name] == pytest.approx(inference.metrics[name], abs=1e-6), name
-    assert again.metrics["cc"] != pytest.approx(own.metrics["cc"], abs=1e-5)
+        assert figures(again, name) == pytest.approx(figures(inference.samples, name), abs=1e-6, nan_ok=True), name
+    assert figures(again, "cc") != pytest.approx(figures(own, "cc"), abs=1e-5, nan_ok=True)
 
 
 def test_back_to_the_fusion_of_the_model(run, stored_only):
