@@ -78,6 +78,10 @@ def evaluate(
 
     if judge_url and not judge:
         raise UsageMistake("--judge-url is of no use without --judge MODEL")
+    try:
+        rater = Judge(judge, **({"base_url": judge_url} if judge_url else {})) if judge else None
+    except ValueError as error:
+        raise UsageMistake(f"--judge-url: {error}") from error
     writable_folder(output_dir)
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
@@ -99,7 +103,7 @@ def evaluate(
             heatmap=heatmap.value,
             fusions=[each.value for each in fusion or []] or [None],
             bertscore=bertscore,
-            judge=Judge(judge, **({"base_url": judge_url} if judge_url else {})) if judge else None,
+            judge=rater,
             batch_size=batch_size,
             num_workers=num_workers,
         )

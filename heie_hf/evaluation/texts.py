@@ -108,7 +108,7 @@ class TextComparison:
         compared.failures += [(keys[number], f"not rated: {reason}") for number, reason in report.failures.items()]
         definition = f"{RANGE[0]} to {RANGE[1]} by {name}, asked with the prompt of heie_hf.metrics.judge"
         compared.add("judge_rating", places, report.ratings, definition)
-        compared.judge = {"model": name, "url": self.judge.base_url, **report.summary}
+        compared.judge = {"model": name, "url": self.judge.server, **report.summary}
 
 
 def _whole(sections: dict[str, str | None]) -> str:

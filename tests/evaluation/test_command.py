@@ -112,6 +112,22 @@ def test_a_judge_on_the_command_line(evaluate, scenes, tmp_path, monkeypatch):
         assert any(line.startswith("heie: judge judge-2: ") and "404" in line for line in err)
     status, _, err = evaluate(*arguments, "--judge-url", server.url)
     assert status == 2 and "--judge-url is of no use without --judge" in err[-1]
+    status, _, err = evaluate(*arguments, "--judge", "judge-1", "--judge-url", "ada:secret@host")
+    assert status == 2 and "--judge-url: the server's address must look like" in err[-1] and "secret" not in err[-1]
+
+
+def test_what_is_secret_in_the_judges_address_stays_so(evaluate, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with Server() as server:
+        address = server.url.replace("//", "//ada:pass-word@") + "?api_key=query-secret"
+        server.reply = lambda prompt, count: "Rating: 7" if len(server.prompts) == 1 else (400, address, {})
+        _, out, err = evaluate("--dataset", scenes, "--output-dir", tmp_path, "--judge", "j", "--judge-url", address)
+    assert json.loads((tmp_path / "metrics.json").read_text())["judge"]["url"] == server.url
+    assert any("not rated" in line for line in err)
+    written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    for secret in (b"pass-word", b"query-secret"):
+        assert secret not in "\n".join([*out, *err]).encode()
+        assert not any(secret in content for content in written)
 
 
 def test_comparing_with_no_result(heie, tmp_path):

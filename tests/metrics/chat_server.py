@@ -1,4 +1,4 @@
-"""A chat server on loopback, with OpenAI's API, for the tests of the judge."""
+"""A chat server on loopback, with OpenAI's API, for the tests of whoever asks one."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ class Server:
 
     def __init__(self):
         self.reply = lambda prompt, count: "Rating: 7"
-        self.prompts, self.keys, self.bodies = [], [], []
+        self.prompts, self.keys, self.bodies, self.paths = [], [], [], []
         self.under_way = self.most_under_way = 0
         self.lock = threading.Lock()
         outer = self
@@ -33,6 +33,7 @@ class Server:
             self.prompts.append(prompt)
             self.keys.append(request.headers["Authorization"])
             self.bodies.append(body)
+            self.paths.append(request.path)
             self.under_way += 1
             self.most_under_way = max(self.most_under_way, self.under_way)
         reply = self.reply(prompt, self.prompts.count(prompt))

@@ -10,7 +10,6 @@ import pytest
 
 import heie_hf
 from heie_hf.metrics.judge import API_KEY_VARIABLE, Judge, JudgeError, parse_rating
-from heie_hf.metrics.judge import _seconds as seconds
 from tests.metrics.chat_server import Server
 
 KEY = "sk-very-secret-0123"
@@ -63,7 +62,7 @@ def test_the_key_comes_from_the_environment_and_nothing_else_is_sent(server, mon
     make_judge(server).rate(["a"], ["r"])
     monkeypatch.delenv(API_KEY_VARIABLE)
     make_judge(server).rate(["b"], ["r"])
-    assert server.keys == [f"Bearer {KEY}", "Bearer none"]
+    assert server.keys == [f"Bearer {KEY}", None]
 
 
 def test_busy_and_broken_servers_are_asked_again(server):
@@ -205,13 +204,6 @@ def test_a_run_killed_in_the_middle_goes_on(server, tmp_path):
     assert len(server.prompts) == 10 - kept
     rows = [line for line in cache.read_text().splitlines() if line.endswith("}")]
     assert len([json.loads(row) for row in rows]) == 10
-
-
-def test_retry_after_as_seconds_date_or_nonsense():
-    assert seconds("3") == 3
-    assert seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert seconds("soon") is None
-    assert seconds(None) is None
 
 
 def test_no_pairs_need_no_server():
