@@ -48,7 +48,7 @@ def main() -> None:
             seen.append((time.process_time() - start) / len(images))
     best = {way: min(seen[1:]) for way, seen in times.items()}  # the first round warms up
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)\n")
-    print("| text | batch | CPU time per image, ms | times faster |\n|---|---|---|---|")
+    print("| text | batch | CPU time per image, ms | times as fast |\n|---|---|---|---|")
     for (run, size), seconds in best.items():
         ratio = best[full_text, 1] / seconds
         print(f"| {run.__name__.replace('_', ' ')} | {size} | {1e3 * seconds:.1f} | {ratio:.1f} |")

@@ -59,6 +59,6 @@ def fingerprint(source: str) -> str:
         files = sorted(path for path in Path(source).iterdir() if path.is_file())
         stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
-    from heie_hf import HEIEConfig
+    from heie_hf.modeling import HEIEConfig
 
     return str(HEIEConfig.from_pretrained(source)._commit_hash)
