@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed.synthetic --num-images 300
 
-Prints one JSON line: images/s of both, and how many times as fast drawing is; that says more where a machine is shared.
+Prints one JSON line: images/s of both, and how many times as fast drawing is, which says more on a shared machine.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A published ratio says what its heading says: measured with a clock that the test turns, it cannot be upside down."""
+"""A published ratio says what its heading says: a clock that the test turns shows which way up it is."""
 
 import functools
 import json
