@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
+#: Told from other cards (PEFT writes an empty one beside every adapter) by the second.
+TAGS = ["heie", "image-implausibility", "image-quality-assessment"]
 
 # Keys of `metrics.json` that are figures, with their names for readers, in the order of the table.
 METRICS = {
@@ -57,6 +61,11 @@ class CardFacts:
     metrics: dict[str, Any] | None = None
     tags: list[str] = field(default_factory=list)
 
+    @property
+    def are_stated(self) -> bool:
+        """Whether there is anything beside the name."""
+        return self != CardFacts(repo_id=self.repo_id)
+
 
 def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -85,15 +94,14 @@ def render_card(folder: str | Path, facts: CardFacts) -> ModelCard:
     config, adapter = _read(folder / "config.json"), _read(folder / "adapter_config.json")
     model_id = facts.repo_id or folder.name
     title = model_id.rpartition("/")[2]
-    base_model = facts.base_model or adapter.get("base_model_name_or_path")
-    base_model = base_model if base_model and not Path(base_model).exists() else None  # no path of this machine
+    base_model = facts.base_model or hub_name(adapter.get("base_model_name_or_path"))
     results = eval_results(facts.metrics) if facts.metrics else []
     data = ModelCardData(
         language="en",
         license=facts.license,
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-text-to-text",
-        tags=["heie", "image-implausibility", "image-quality-assessment", *facts.tags],
+        tags=[*TAGS, *facts.tags],
         base_model=base_model,
         datasets=facts.datasets or None,
         model_name=title if results else None,
@@ -145,5 +153,32 @@ def eval_results(metrics: dict[str, Any]) -> list[EvalResult]:
 
 def origin(model: Any) -> str | None:
     """Hub name of what a model was loaded from; None for a folder, or nothing."""
-    name = model.config.name_or_path
-    return name if name and not Path(name).exists() else None
+    return hub_name(model.config.name_or_path)
+
+
+def hub_name(name: str | None) -> str | None:
+    """The name, if it can be one on the Hub; None for a path of this machine, which says nothing elsewhere."""
+    if not name or Path(name).is_absolute() or Path(name).exists():
+        return None
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return None
+    return name
+
+
+def saved_card(folder: Path) -> ModelCard | None:
+    """The card of a HEIE model that lies beside its weights, without paths of this machine; None for any other."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return None
+    try:
+        card = ModelCard.load(path)
+    except (ValueError, yaml.YAMLError):  # metadata that cannot be read
+        return None
+    if TAGS[1] not in (card.data.tags or []):
+        return None
+    bases = card.data.base_model
+    if isinstance(bases, str) and hub_name(bases) is None:
+        card.data.base_model = None
+    return card

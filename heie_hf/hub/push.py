@@ -21,10 +21,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import httpx
 from safetensors import SafetensorError
 
-from heie_hf.hub.card import CardFacts, origin, render_card
-from heie_hf.hub.repository import add_code, write_repository
 from heie_hf.pipeline_heie import ImplausibilityPipeline
 from heie_hf.processing import HEIEProcessor
+
+from .card import CardFacts, origin, render_card, saved_card
+from .repository import add_code, write_repository
 
 
 class PushError(RuntimeError):
@@ -80,7 +81,7 @@ def push_saved(
     """Publish a saved model (or PEFT adapter), its weights as they are: what `heie push` does.
 
     Arguments as for `write_repository` and `upload`; `repo_id` may be a name without its owner. A card that is there
-    already is replaced only where `facts.metrics` or the source's own README.md gives a new one.
+    already is replaced only where `facts` or a HEIE card beside the weights gives a new one.
 
     Raises:
         PushError: if the push did not come about.
@@ -94,7 +95,7 @@ def push_saved(
             commit_message="Upload HEIE model",
             private=private,
             revision=revision,
-            keep_card=facts.metrics is None and not Path(source, "README.md").is_file(),
+            keep_card=not facts.are_stated and saved_card(Path(source)) is None,
         )
 
 

@@ -14,13 +14,14 @@ from huggingface_hub import snapshot_download
 from transformers.dynamic_module_utils import custom_object_save
 
 from heie_hf.files import is_free, whole_folder
-from heie_hf.hub.card import CardFacts, render_card
 from heie_hf.modeling import HEIEConfig, HEIEForImplausibility
 from heie_hf.pipeline_heie import ImplausibilityPipeline
 from heie_hf.processing import HEIEImageProcessor, HEIEProcessor
 
+from .card import CardFacts, hub_name, render_card, saved_card
+
 # What of a checkpoint is published: no optimiser state, no pickle, no code but this package's, no paths of a machine.
-PUBLISHED = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "README.md", "LICENSE")
+PUBLISHED = ("*.json", "*.jinja", "*.safetensors", "*.txt", "*.model", "LICENSE")
 LEFT_OUT = ("trainer_state.json", "metrics.json", "*_results.json")
 
 
@@ -79,8 +80,8 @@ def write_repository(source: str, folder: Path, facts: CardFacts) -> None:
     Args:
         source: folder or Hub name of a HEIE model, or of a PEFT adapter for one. Its weights are copied as they are.
         folder: where to; empty or not there yet.
-        facts: for the card; a README.md of the source is published instead. Without `facts.metrics` the figures come
-            from a `metrics.json` beside the weights.
+        facts: for the card. Without any, a HEIE card beside the weights is published as it is. Without
+            `facts.metrics` the figures come from a `metrics.json` beside the weights.
 
     Raises:
         ValueError: if the folder is in use, or the source is no complete HEIE model.
@@ -90,6 +91,7 @@ def write_repository(source: str, folder: Path, facts: CardFacts) -> None:
         raise ValueError(f"{folder} is not an empty folder")
     checkpoint = _folder_of(source)
     files = published_files(checkpoint)
+    card = None if facts.are_stated else saved_card(checkpoint)
     figures = checkpoint / "metrics.json"
     if facts.metrics is None and figures.is_file():
         facts = replace(facts, metrics=json.loads(figures.read_text(encoding="utf-8")))
@@ -98,15 +100,24 @@ def write_repository(source: str, folder: Path, facts: CardFacts) -> None:
         for file in files:
             shutil.copyfile(file, unfinished / file.name)
         add_code(unfinished)
-        if checkpoint / "README.md" not in files:
-            render_card(unfinished, facts).save(unfinished / "README.md")
+        name_base_model(unfinished, facts.base_model)
+        card = card or render_card(unfinished, facts)
+        card.save(unfinished / "README.md")
+
+
+def name_base_model(folder: Path, base_model: str | None) -> None:
+    """Have an adapter's config name its base model on the Hub: the one that is stated, or no path of this machine."""
+    if not (folder / "adapter_config.json").is_file():
+        return
+    with _edited(folder / "adapter_config.json") as config:
+        config["base_model_name_or_path"] = base_model or hub_name(config.get("base_model_name_or_path"))
 
 
 def _folder_of(source: str) -> Path:
     if Path(source).is_dir():
         return Path(source)
     try:
-        return Path(snapshot_download(source, allow_patterns=list(PUBLISHED)))
+        return Path(snapshot_download(source, allow_patterns=[*PUBLISHED, "README.md"]))
     except (OSError, ValueError) as error:  # what huggingface_hub raises is one of these, too
         raise ValueError(f"{source} is no folder, and no model that the Hub gives out") from error
 

@@ -5,7 +5,10 @@ import os
 import resource
 
 import pytest
+from huggingface_hub import ModelCard
+from peft import LoraConfig, get_peft_model
 
+from heie_hf import HEIEForImplausibility
 from heie_hf.cli import main
 from heie_hf.hub.card import CardFacts
 from heie_hf.hub.repository import write_repository
@@ -59,10 +62,52 @@ def test_only_what_belongs_on_the_hub_is_written(checkpoint, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
 
 
-def test_a_card_beside_the_weights_is_published_as_it_is(checkpoint, tmp_path):
-    (checkpoint / "README.md").write_text("My own card.")
+def test_a_card_of_ours_beside_the_weights_is_published_as_it_is(checkpoint, tmp_path):
+    card = "---\ntags:\n- image-implausibility\nlicense: mit\n---\n\n# Mine\n\nWritten by hand.\n"
+    (checkpoint / "README.md").write_text(card)
+    write_repository(str(checkpoint), tmp_path / "out", CardFacts())
+    assert (tmp_path / "out" / "README.md").read_text() == card
+    write_repository(str(checkpoint), tmp_path / "stated", CardFacts(license="apache-2.0"))
+    stated = ModelCard.load(tmp_path / "stated" / "README.md")
+    assert stated.data.license == "apache-2.0" and "## Limits" in stated.text
+
+
+@pytest.mark.parametrize(
+    "readme", ["My notes.", "---\nlibrary_name: peft\n---\n\n# Model Card for Model ID\n", "---\n: [\n---\n"]
+)
+def test_any_other_readme_gives_way_to_our_card(checkpoint, tmp_path, readme):
+    (checkpoint / "README.md").write_text(readme)
     write_repository(str(checkpoint), tmp_path / "out", CardFacts(license="mit"))
-    assert (tmp_path / "out" / "README.md").read_text() == "My own card."
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert card.data.license == "mit" and "## Limits" in card.text
+
+
+@pytest.fixture
+def adapter(checkpoint, tmp_path):
+    """A LoRA folder as PEFT saves it: its empty card, and the base model's path on this machine."""
+    lora = LoraConfig(target_modules=r".*language_model.*\.(q|v)_proj", modules_to_save=["mapper", "scorer"])
+    model = HEIEForImplausibility.from_pretrained(checkpoint)
+    get_peft_model(model, lora).save_pretrained(tmp_path / "adapter")
+    assert "Model Card for Model ID" in (tmp_path / "adapter" / "README.md").read_text()
+    assert str(checkpoint) in (tmp_path / "adapter" / "adapter_config.json").read_text()
+    return tmp_path / "adapter"
+
+
+def test_the_card_of_an_adapter_is_ours_and_no_path_leaves_the_machine(adapter, tmp_path):
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps({"cc": 0.9123, "run": {"dataset": "scenes"}}))
+    facts = ["--metrics", metrics, "--license", "mit", "--base-model", "someone/heie", "--dataset", "someone/scenes"]
+    assert run("a/b", "--to-folder", tmp_path / "out", "--model", adapter, *facts) == 0
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.license, card.data.base_model, card.data.datasets) == ("mit", "someone/heie", ["someone/scenes"])
+    assert card.data.library_name == "peft" and "0.9123" in card.text and "Model Card for Model ID" not in card.text
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "someone/heie"
+    assert run("--to-folder", tmp_path / "bare", "--model", adapter) == 0  # nothing stated
+    assert "Base model: none stated" in (tmp_path / "bare" / "README.md").read_text()
+    for folder in ("out", "bare"):
+        for file in (tmp_path / folder).iterdir():
+            assert str(tmp_path).encode() not in file.read_bytes(), file.name
 
 
 @pytest.mark.parametrize(
