@@ -28,10 +28,11 @@ def from_backbone(name_or_path: str, **config_overrides) -> tuple[HEIEForImplaus
         ConversionError: if the checkpoint is no native InternVL one; for the original layout it names the converter.
     """
     config_dict, _ = PreTrainedConfig.get_config_dict(name_or_path)
+    model_type = config_dict.get("model_type")
     if "llm_config" in config_dict:
         raise ConversionError(f"{name_or_path} has InternVL's original layout; first: heie convert {name_or_path} DIR")
-    if config_dict.get("model_type") != "internvl":
-        raise ConversionError(f"{name_or_path} is no InternVL checkpoint (model_type {config_dict.get('model_type')})")
+    if model_type != "internvl":
+        raise ConversionError(f"{name_or_path} is no InternVL checkpoint (model_type {model_type})")
     config = HEIEConfig.from_dict({**config_dict, "model_type": "heie", **config_overrides})
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, extra_special_tokens=named_tokens(config.max_patches))
     processor = build_processor(tokenizer, config)
@@ -48,11 +49,14 @@ def build_processor(
     bos = tokenizer.bos_token_id
     if bos is not None and tokenizer("").input_ids == [bos]:
         chat_template = tokenizer.bos_token + chat_template  # the processor itself adds no special tokens
-    (height, width), (patch_height, patch_width) = config.vision_config.image_size, config.vision_config.patch_size
+    height, width = config.vision_config.image_size
+    patch_height, patch_width = config.vision_config.patch_size
     factor = config.mapper_config.upsample_factor
+    num_rows = height // patch_height * factor
+    num_columns = width // patch_width * factor
     image_processor = HEIEImageProcessor(
         size={"height": height, "width": width},
-        heatmap_size={"height": height // patch_height * factor, "width": width // patch_width * factor},
+        heatmap_size={"height": num_rows, "width": num_columns},
         max_patches=config.max_patches,
     )
     processor = HEIEProcessor(image_processor, tokenizer, config.image_seq_length, chat_template)
@@ -63,7 +67,8 @@ def build_processor(
 
 def _add_tokens(model: HEIEForImplausibility, processor: HEIEProcessor) -> None:
     """Make room for the new tokens in the input and output embeddings."""
-    inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    inputs = model.get_input_embeddings().weight
+    outputs = model.get_output_embeddings().weight
     # Native checkpoints leave this flag at its default, True, even where lm_head has weights of its own; loading
     # respects the weights, but resizing would then tie them.
     model.config.tie_word_embeddings = inputs is outputs

@@ -49,13 +49,16 @@ class SourceWeights:
 
 def _weight_files(directory: Path) -> list[Path]:
     index = directory / SAFE_WEIGHTS_INDEX_NAME
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    else:
-        names = [SAFE_WEIGHTS_NAME]
+    if not index.is_file():
+        path = directory / SAFE_WEIGHTS_NAME
+        if not path.is_file():
+            raise ConversionError("no safetensors weights found; pickled weights (.bin, .pt) are never opened")
+        return [path]
+    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    strange = [name for name in names if name != Path(name).name or not name.endswith(".safetensors")]
+    if strange:
+        raise ConversionError(f"the index names what is no safetensors file of this directory: {_listed(strange)}")
     missing = [name for name in names if not (directory / name).is_file()]
-    if missing and not index.is_file():
-        raise ConversionError("no safetensors weights found; pickled weights (.bin, .pt) are never opened")
     if missing:
         raise ConversionError(f"weight files of the index are missing: {_listed(missing)}")
     return [directory / name for name in names]
@@ -75,8 +78,11 @@ def convert_weights(
         wanted = HEIEForImplausibility(config).to(config.dtype).state_dict()
     if config.tie_word_embeddings:
         del wanted[_LM_HEAD]
-    sources = {key: source_of(key, internlm2) for key in wanted if key not in heads}
-    _check_complete(source, {part.name for part in sources.values()}, config, internlm2)
+    parts = {}
+    for key in wanted:
+        if key not in heads:
+            parts[key] = source_of(key, internlm2)
+    _check_complete(source, {part.name for part in parts.values()}, config, internlm2)
     text = config.text_config
     groups = text.num_attention_heads // text.num_key_value_heads
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -84,29 +90,35 @@ def convert_weights(
     def tensor(key: str) -> torch.Tensor:
         if key in heads:
             return heads[key]
-        found = take_part(source[sources[key].name], sources[key], head_dim, groups)
+        part = parts[key]
+        weight = take_part(source[part.name], part, head_dim, groups)
         if key in (_EMBEDDINGS, _LM_HEAD):
-            found = extend_rows(found, new_ids)
-        if found.shape != wanted[key].shape:
-            raise ConversionError(
-                f"{sources[key].name} does not fit: {tuple(found.shape)} for {key} {tuple(wanted[key].shape)}"
-            )
-        return found
+            weight = extend_rows(weight, new_ids)
+        shape, wanted_shape = tuple(weight.shape), tuple(wanted[key].shape)
+        if shape != wanted_shape:
+            raise ConversionError(f"{part.name} does not fit: {shape} for {key} {wanted_shape}")
+        return weight
 
     _write_shards(wanted, tensor, target, max_shard_size)
 
 
 def _check_complete(source: SourceWeights, needed: set[str], config: HEIEConfig, internlm2: bool) -> None:
-    missing, extra = needed - source.names, source.names - needed
+    missing = needed - source.names
+    extra = source.names - needed
     lm_head = source_of(_LM_HEAD, internlm2).name
     if config.tie_word_embeddings and lm_head in extra:
         # Tied weights may be stored twice; two different matrices would mean that the flag is wrong.
-        if not torch.equal(source[lm_head], source[source_of(_EMBEDDINGS, internlm2).name]):
+        embeddings = source_of(_EMBEDDINGS, internlm2).name
+        if not torch.equal(source[lm_head], source[embeddings]):
             raise ConversionError(f"tie_word_embeddings is set, but {lm_head} differs from the input embeddings")
         extra.remove(lm_head)
-    if missing or extra:
-        problems = {"missing in the source": missing, "in the source but not in the model": extra}
-        raise ConversionError("; ".join(f"{what}: {_listed(names)}" for what, names in problems.items() if names))
+    problems = []
+    if missing:
+        problems.append(f"missing in the source: {_listed(missing)}")
+    if extra:
+        problems.append(f"in the source but not in the model: {_listed(extra)}")
+    if problems:
+        raise ConversionError("; ".join(problems))
 
 
 def _new_heads(config: HEIEConfig) -> dict[str, torch.Tensor]:
@@ -114,8 +126,12 @@ def _new_heads(config: HEIEConfig) -> dict[str, torch.Tensor]:
     shallow = copy.deepcopy(config)
     shallow.text_config.num_hidden_layers = shallow.vision_config.num_hidden_layers = 0
     shallow.text_config.vocab_size, shallow.text_config.pad_token_id = 1, None
-    state = HEIEForImplausibility(shallow).to(config.dtype).state_dict()
-    return {key: value for key, value in state.items() if not key.startswith(("model.", "lm_head."))}
+    model = HEIEForImplausibility(shallow).to(config.dtype)
+    heads = {}
+    for key, weight in model.state_dict().items():
+        if not key.startswith(("model.", "lm_head.")):
+            heads[key] = weight
+    return heads
 
 
 def _write_shards(
@@ -123,12 +139,15 @@ def _write_shards(
 ) -> None:
     split = split_torch_state_dict_into_shards(wanted, max_shard_size=max_shard_size)
     for filename, keys in tqdm(split.filename_to_tensors.items(), desc="Converting", unit="shard", disable=None):
-        save_file({key: tensor(key) for key in keys}, target / filename, metadata={"format": "pt"})
+        shard = {key: tensor(key) for key in keys}
+        save_file(shard, target / filename, metadata={"format": "pt"})
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
         (target / SAFE_WEIGHTS_INDEX_NAME).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def _listed(names: set[str] | list[str], limit: int = 5) -> str:
-    shown = sorted(names)[:limit]
-    return ", ".join(shown) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    shown = ", ".join(sorted(names)[:limit])
+    if len(names) > limit:
+        shown += f" and {len(names) - limit} more"
+    return shown

@@ -2,14 +2,22 @@
 
 import math
 import os
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
-from heie_hf.processing.explanation_heie import Explanation
+from heie_hf.processing.explanation_heie import SECTIONS, Explanation
 from heie_hf.processing.image_files_heie import read_image
+
+#: Width and height in pixels.
+Size = tuple[int, int]
+#: Place and maker of each row of a data set; a ValueError of the maker tells why there can be no row.
+Entries = Iterator[tuple[str, Callable[[], dict]]]
 
 IMAGE_EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2"}
 
@@ -43,18 +51,20 @@ def checked_split(split: str, splits: tuple[str, ...]) -> str:
     return split
 
 
-def image_cell(source: str | os.PathLike | bytes) -> tuple[dict, tuple[int, int]]:
+def image_cell(source: str | os.PathLike | bytes) -> tuple[dict, Size]:
     """A cell of the column `image` and the size (W, H), from a path (kept as a path) or an encoded image.
 
     Raises:
         ImageFileError: the image cannot be read; it is decoded to find out.
     """
     if isinstance(source, bytes):
-        return {"bytes": source, "path": None}, read_image(BytesIO(source)).size
-    return {"bytes": None, "path": os.fspath(source)}, read_image(source).size
+        image = read_image(BytesIO(source))
+        return {"bytes": source, "path": None}, image.size
+    image = read_image(source)
+    return {"bytes": None, "path": os.fspath(source)}, image.size
 
 
-def heatmap_cell(source: str | os.PathLike | bytes, size: tuple[int, int], may_stretch: bool = False) -> dict:
+def heatmap_cell(source: str | os.PathLike | bytes, size: Size, may_stretch: bool = False) -> dict:
     """A cell of a heatmap column from a path or an encoded image: L, resized to `size` (W, H) where it differs.
 
     A file that is so already is kept as a path.
@@ -66,15 +76,22 @@ def heatmap_cell(source: str | os.PathLike | bytes, size: tuple[int, int], may_s
         ImageFileError: the heatmap cannot be read.
         ValueError: it has another shape (width to height, by more than a pixel) than the image.
     """
-    stream = BytesIO(source) if isinstance(source, bytes) else source
+    is_encoded = isinstance(source, bytes)
+    stream = BytesIO(source) if is_encoded else source
     heatmap = read_image(stream).convert("L")  # grey as RGB gives the same grey back
-    if not may_stretch and abs(heatmap.width * size[1] / size[0] - heatmap.height) > 1:
-        raise ValueError(f"has {heatmap.width} x {heatmap.height} pixels, its image {size[0]} x {size[1]}")
+    width, height = size
+    expected_height = heatmap.width * height / width
+    if not may_stretch and abs(expected_height - heatmap.height) > 1:
+        raise ValueError(f"has {heatmap.width} x {heatmap.height} pixels, its image {width} x {height}")
     with Image.open(stream) as original:
         is_ready = original.mode == "L" and original.size == size
+    if is_ready and is_encoded:
+        return {"bytes": source, "path": None}
     if is_ready:
-        return {"bytes": source, "path": None} if isinstance(source, bytes) else {"bytes": None, "path": str(source)}
-    return png_cell(heatmap if heatmap.size == size else heatmap.resize(size, Image.Resampling.BILINEAR))
+        return {"bytes": None, "path": str(source)}
+    if heatmap.size != size:
+        heatmap = heatmap.resize(size, Image.Resampling.BILINEAR)
+    return png_cell(heatmap)
 
 
 def png_cell(image: Image.Image) -> dict:
@@ -91,8 +108,8 @@ def unit_score(value: object, name: str, low: float = 0.0, high: float = 1.0) ->
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}, not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is {reprlib.repr(value)}, not a number") from None
     if not math.isfinite(number) or not low <= number <= high:
         raise ValueError(f"{name} is {number}, not from {low:g} to {high:g}")
     return (number - low) / (high - low)
@@ -100,19 +117,24 @@ def unit_score(value: object, name: str, low: float = 0.0, high: float = 1.0) ->
 
 def explanation_cells(explanation: Explanation) -> dict[str, str | None]:
     """The columns description, regions and analysis; a section that is not there is None."""
-    return {name: getattr(explanation, name) or None for name in ("description", "regions", "analysis")}
+    return {section: getattr(explanation, section) or None for section in SECTIONS}
 
 
 def files_below(folder: Path, extensions: set[str] | None = None) -> list[Path]:
     """The files of a folder and all below, linked folders too, sorted; hidden ones are left out."""
-    found, seen = [], set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        if os.path.realpath(here) in seen:  # a loop of links
-            folders.clear()
+    files = []
+    visited = set()
+    for here, subfolders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(here)
+        if place in visited:  # a loop of links
+            subfolders.clear()
             continue
-        seen.add(os.path.realpath(here))
-        found += [Path(here, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if extensions is None or path.suffix.lower() in extensions)
+        visited.add(place)
+        for name in names:
+            is_wanted = extensions is None or Path(name).suffix.lower() in extensions
+            if is_wanted and not name.startswith("."):
+                files.append(Path(here, name))
+    return sorted(files)
 
 
 def image_index(folder: Path) -> dict[str, list[Path]]:
@@ -129,7 +151,8 @@ def the_image(index: dict[str, list[Path]], name: str) -> Path:
     if not paths:
         raise ValueError("has no image file")
     if len(paths) > 1:
-        raise ValueError(f"{len(paths)} images have this name: {', '.join(map(str, paths))}")
+        places = ", ".join(map(str, paths))
+        raise ValueError(f"{len(paths)} images have this name: {places}")
     return paths[0]
 
 
@@ -138,10 +161,17 @@ def training_groups(groups: list[str], share: float) -> set[str]:
 
     For data sets whose publishers fixed a ratio but no list; a group (images of one prompt) is never torn apart.
     """
-    wanted, taken, chosen = share * len(groups), 0, set()
-    for group in sorted(set(groups), key=lambda group: sha256(group.encode()).digest()):
-        if taken >= wanted:
+    rows_per_group = Counter(groups)
+    num_wanted = share * len(groups)
+    num_taken = 0
+    chosen = set()
+    for group in sorted(rows_per_group, key=_digest):
+        if num_taken >= num_wanted:
             break
         chosen.add(group)
-        taken += groups.count(group)
+        num_taken += rows_per_group[group]
     return chosen
+
+
+def _digest(group: str) -> bytes:
+    return sha256(group.encode()).digest()

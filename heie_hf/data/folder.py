@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from heie_hf.processing.explanation_heie import Explanation, parse
+from heie_hf.processing.explanation_heie import SECTIONS, Explanation, parse
 
-from .fields import explanation_cells, fail, heatmap_cell, image_cell, required, unit_score
+from .fields import Entries, explanation_cells, fail, heatmap_cell, image_cell, required, unit_score
 from .schema import FEATURES
 
 HOME = "https://github.com/yfthu/HEIE"
@@ -20,7 +20,7 @@ WHERE = "`heie synthesize --num-images N --output-dir FOLDER` writes such a fold
 SCORES = ("score", "aesthetics_score", "alignment_score", "overall_score")
 HEATMAPS = ("heatmap", "misalignment_heatmap")
 DEFECT = FEATURES["defects"].feature
-TEXTS = ("image", *HEATMAPS, "prompt", "description", "regions", "analysis")
+TEXTS = ("image", *HEATMAPS, "prompt", *SECTIONS)
 LISTS = ("conversations", "defects")
 
 
@@ -31,18 +31,21 @@ def sources(root: Path, split: str = "annotations") -> dict:
     return {"lines": lines, "folder": lines.parent}
 
 
-def entries(lines: Path, folder: Path) -> Iterator[tuple[str, Callable[[], dict]]]:
+def entries(lines: Path, folder: Path) -> Entries:
     defects = {}
-    for place, record in read_lines(folder / "defects.jsonl") if (folder / "defects.jsonl").exists() else []:
-        if isinstance(record, ValueError):
-            yield place, partial(fail, record)
-        else:
-            defects[str(record.get("id"))] = record.get("defects")
+    defect_lines = folder / "defects.jsonl"
+    if defect_lines.exists():
+        for place, record in read_lines(defect_lines):
+            if isinstance(record, ValueError):
+                yield place, partial(fail, record)
+            else:
+                defects[str(record.get("id"))] = record.get("defects")
     for place, record in read_lines(lines):
         if isinstance(record, ValueError):
             yield place, partial(fail, record)
         else:
-            yield place, partial(make_row, {"defects": defects.get(str(record.get("id")))} | record, folder)
+            record.setdefault("defects", defects.get(str(record.get("id"))))
+            yield place, partial(make_row, record, folder)
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
@@ -58,7 +61,11 @@ def _json_object(line: bytes) -> dict | ValueError:
         record = json.loads(line)
     except ValueError as error:  # also of bytes that are not UTF-8
         return ValueError(f"is not JSON: {error}")
-    return record if isinstance(record, dict) else ValueError("is not a JSON object")
+    except RecursionError:
+        return ValueError("is not JSON that can be read: nested too deeply")
+    if not isinstance(record, dict):
+        return ValueError("is not a JSON object")
+    return record
 
 
 def make_row(record: dict, folder: Path) -> dict:
@@ -67,17 +74,24 @@ def make_row(record: dict, folder: Path) -> dict:
     if not record.get("image"):
         raise ValueError("names no image")
     path = folder / record["image"]
-    row = {"id": str(record.get("id", path.stem)), "prompt": record.get("prompt")} | text_cells(record)
+    row = {"id": str(record.get("id", path.stem)), "prompt": record.get("prompt")}
+    row |= text_cells(record)
     row["image"], size = _of(record["image"], image_cell, path)
     for name in HEATMAPS:
-        if record.get(name) is not None:
-            row[name] = _of(record[name], heatmap_cell, folder / record[name], size)
+        heatmap = record.get(name)
+        if heatmap is not None:
+            row[name] = _of(heatmap, heatmap_cell, folder / heatmap, size)
     for name in SCORES:
-        if record.get(name) is not None:
-            row[name] = unit_score(record[name], name)
+        score = record.get(name)
+        if score is not None:
+            row[name] = unit_score(score, name)
     if record.get("defects") is not None:
-        row["defects"] = [{name: defect.get(name) for name in DEFECT} for defect in record["defects"]]
+        row["defects"] = [_known_fields(defect) for defect in record["defects"]]
     return row
+
+
+def _known_fields(defect: dict) -> dict:
+    return {name: defect.get(name) for name in DEFECT}
 
 
 def _check_types(record: dict) -> None:
@@ -86,8 +100,12 @@ def _check_types(record: dict) -> None:
             raise ValueError(f"{name} is not a text")
     for name in LISTS:
         items = record.get(name)
-        if not (items is None or isinstance(items, list) and all(isinstance(item, dict) for item in items)):
+        if items is not None and not _is_list_of_objects(items):
             raise ValueError(f"{name} is not a list of objects")
+
+
+def _is_list_of_objects(items: object) -> bool:
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
 def _of(name: str, read: Callable, *arguments) -> object:
@@ -104,10 +122,12 @@ def text_cells(record: dict) -> dict[str, str | None]:
     Raises:
         ValueError: the turn has none of the sections.
     """
-    turns = [str(turn.get("value")) for turn in record.get("conversations") or [] if turn.get("from") == "gpt"]
-    if not turns:
-        return explanation_cells(Explanation(*(record.get(key) for key in ("description", "regions", "analysis"))))
-    explanation = parse(turns[0])
-    if not explanation:
-        raise ValueError("the answer has none of the sections of an explanation")
-    return explanation_cells(explanation)
+    for turn in record.get("conversations") or []:
+        if turn.get("from") != "gpt":
+            continue
+        explanation = parse(str(turn.get("value")))
+        if not explanation:
+            raise ValueError("the answer has none of the sections of an explanation")
+        return explanation_cells(explanation)
+    sections = {section: record.get(section) for section in SECTIONS}
+    return explanation_cells(Explanation(**sections))

@@ -5,6 +5,7 @@ to download). `entries(**sources)` goes through them and gives, for every row, i
 a ValueError from that function is the reason why the row is left out.
 """
 
+import errno
 import json
 import logging
 import os
@@ -96,11 +97,10 @@ def _module(name: str) -> ModuleType:
 
 
 def _description(module) -> str:
-    scales = [
-        f"{column}: {source}, there from {low:g} to {high:g}"
-        for column, (source, low, high) in getattr(module, "SCALES", {}).items()
-    ]
-    return "\n".join([module.__doc__.splitlines()[0], *scales])
+    lines = module.__doc__.splitlines()[:1]
+    for column, (source, low, high) in getattr(module, "SCALES", {}).items():
+        lines.append(f"{column}: {source}, there from {low:g} to {high:g}")
+    return "\n".join(lines)
 
 
 def _rows(name: str, sources: dict, on_bad_row: BadRowReport) -> Iterator[dict]:
@@ -115,7 +115,8 @@ def _rows(name: str, sources: dict, on_bad_row: BadRowReport) -> Iterator[dict]:
 
 def _fitted(row: dict) -> dict:
     """All columns, in the types of the schema. Raises ArrowInvalid (a ValueError) or ArrowTypeError if that fails."""
-    return pyarrow.RecordBatch.from_pylist([row], FEATURES.arrow_schema).to_pylist()[0]
+    batch = pyarrow.RecordBatch.from_pylist([row], FEATURES.arrow_schema)
+    return batch.to_pylist()[0]
 
 
 def _streamed_rows(name: str, sources: dict, on_bad_row: BadRowReport) -> Iterator[dict]:
@@ -133,19 +134,25 @@ def _streamed_rows(name: str, sources: dict, on_bad_row: BadRowReport) -> Iterat
 
 def _listed_rows(name: str, sources: dict, list_file: Path) -> Iterator[dict]:
     bad, row = [], None
-    for row in _rows(name, sources, lambda place, reason: bad.append([place, reason])):
+
+    def report(place: str, reason: str) -> None:
+        bad.append([place, reason])
+
+    for row in _rows(name, sources, report):
         yield row
     if row is None:  # `datasets` cannot store nothing
         first = ", the first for this reason: {}: {}".format(*bad[0]) if bad else ""
         raise ValueError(f"{name}: none of {len(bad)} rows can be used{first}")
-    list_file.write_text("".join(json.dumps(row) + "\n" for row in bad))
+    lines = [json.dumps(entry) + "\n" for entry in bad]
+    list_file.write_text("".join(lines))
 
 
 def _stored(name: str, sources: dict, split: str, on_bad_row: BadRowReport) -> Dataset:
     """The rows in an Arrow file, beside it the list of the bad ones; found again by the state of the sources."""
     from heie_hf import __version__
 
-    key = Hasher.hash([__version__, name, {name: str(source) for name, source in sources.items()}, _state(sources)])
+    places = {name: str(source) for name, source in sources.items()}
+    key = Hasher.hash([__version__, name, places, _state(sources)])
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "heie_hf" / key
     list_file = folder / "bad_rows.jsonl"
     try:
@@ -157,12 +164,28 @@ def _stored(name: str, sources: dict, split: str, on_bad_row: BadRowReport) -> D
             split=datasets.NamedSplit(split),
         )
     except DatasetGenerationError as error:
-        raise error.__cause__ from None
+        raise _about_the_cache(error.__cause__) from None
+    except OSError as error:
+        raise _about_the_cache(error) from error
     bad = [json.loads(line) for line in list_file.read_text().splitlines()]
     for place, reason in bad:
         on_bad_row(place, reason)
     _log_count(name, len(bad), len(dataset))
     return dataset
+
+
+def _about_the_cache(error: BaseException) -> BaseException:
+    """The error itself; where it is about writing the cache, one that says where that is and how to move it."""
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    if not isinstance(error, OSError):
+        return error
+    is_in_cache = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(cache)
+    if not is_in_cache and error.errno != errno.ENOSPC:
+        return error
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return OSError(
+        error.errno, f"{reason}: the cache of `datasets` ({cache}); set HF_HOME to a folder with room for it"
+    )
 
 
 def _log_count(name: str, num_bad: int, num_good: int) -> None:
@@ -173,7 +196,9 @@ def _log_count(name: str, num_bad: int, num_good: int) -> None:
 def _state(sources: dict) -> list[tuple[str, int, int]]:
     """Size and time of every source file: what the stored rows were made from."""
     files = []
-    for path in (source for source in sources.values() if isinstance(source, Path)):
+    for path in sources.values():
+        if not isinstance(path, Path):
+            continue
         for file in files_below(path) if path.is_dir() else [path]:
             status = file.lstat()  # a dangling link is the row's concern
             files.append((str(file), status.st_size, status.st_mtime_ns))

@@ -185,6 +185,18 @@ def test_code_of_the_checkpoint_is_not_run(original, converted):
     assert "auto_map" not in (converted("internlm2") / "tokenizer_config.json").read_text()
 
 
+@pytest.mark.parametrize(
+    "name", ["../{source}/model.safetensors", "/etc/passwd", "weights.bin", "below/a.safetensors"]
+)
+def test_an_index_that_names_anything_but_safetensors_files_of_its_own_folder(tmp_path, name):
+    source = tmp_path / "source"
+    make_original(source)
+    index = {"metadata": {}, "weight_map": {"lm_head.weight": name.format(source=source.name)}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ConversionError, match="no safetensors file of this directory"):
+        convert(source, tmp_path / "target")
+
+
 def test_a_missing_shard_is_named(original, tmp_path):
     make_original(tmp_path / "source")
     (tmp_path / "source" / "model-00002-of-00003.safetensors").unlink()

@@ -158,3 +158,29 @@ def test_a_git_lfs_pointer_is_told_from_data(folder):
     (folder / "annotations.jsonl").write_text(pointer)
     with pytest.raises(FileNotFoundError, match="only a Git LFS pointer: run `git lfs pull`"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"image": "a.png", "defects": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        ('{"image": "a.png", "score": 1' + "0" * 400 + "}", "not a number"),
+        ('{"image": "a.png", "score": NaN}', "score is nan, not from 0 to 1"),
+        ('{"image": "a.png", "defects": [{"box": ["left", 0, 1, 1]}]}', "left"),
+        ('{"image": "a\\u0000.png"}', "null"),
+        ('{"image": "a.png", "prompt": "\\ud800"}', "surrogates"),
+    ],
+)
+def test_a_line_of_damaged_or_hostile_json_is_one_bad_row(folder, line, reason):
+    write_lines(folder, [line, {"image": "b.png"}])
+    rows, [(place, why)] = reported(folder)
+    assert place.endswith("annotations.jsonl:1") and reason in why and len(why) < 500
+    assert rows["id"] == ["b"]
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "cache")
+    with pytest.raises(OSError, match="set HF_HOME to a folder with room"):
+        load(folder)

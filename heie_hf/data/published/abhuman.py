@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw
 
 from heie_hf.data.fields import (
     IMAGE_EXTENSIONS,
+    Entries,
+    Size,
     checked_split,
     fail,
     files_below,
@@ -24,7 +26,7 @@ from heie_hf.data.fields import (
 
 HOME = "https://huggingface.co/datasets/Enderfga/HumanRefiner"
 SPLITS = ("train", "val")
-NUM_CLASSES = 18  # named "0" .. "17"
+CLASSES = [str(number) for number in range(18)]
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")  # the published train.zip is a gzipped tar
 WHERE = f"Download train.zip and val.zip from {HOME} and unpack them: tar -xzf train.zip"
 
@@ -32,17 +34,25 @@ Box = tuple[float, float, float, float]
 
 
 def sources(root: Path, split: str = "train") -> dict:
-    name = checked_split(split, SPLITS)
-    found = [path for path in (root / name, *(root / f"{name}{kind}" for kind in ARCHIVES)) if path.exists()]
-    source = required(found[0] if found else root / name, WHERE)
+    folder = root / checked_split(split, SPLITS)
+    source = folder
+    for ending in ARCHIVES:
+        archive = folder.with_name(folder.name + ending)
+        if not source.exists():
+            source = archive
+    if not source.exists():
+        source = folder
+    required(source, WHERE)
     if source.is_file() and not tarfile.is_tarfile(source):
-        raise ValueError(f"{source} is not a tar archive, or damaged: unpack it to {root / name}")
+        raise ValueError(f"{source} is not a tar archive, or damaged: unpack it to {folder}")
     return {"source": source}
 
 
-def entries(source: Path) -> Iterator[tuple[str, Callable[[], dict]]]:
+def entries(source: Path) -> Entries:
     """One per image. An image without a label file has no anomaly, as is YOLO's custom."""
-    labels = {PurePosixPath(name).stem: read() for name, read in _files(source, {".txt"})}
+    labels = {}
+    for name, read in _files(source, {".txt"}):
+        labels[PurePosixPath(name).stem] = read()
     labels.pop("classes", None)  # names of the classes, as some tools write them
     if not labels:
         raise FileNotFoundError(f"{source} has no label files (.txt). {WHERE}")
@@ -74,24 +84,35 @@ def _files(source: Path, extensions: set[str]) -> Iterator[tuple[str, Callable[[
 
 def _row(identity: str, picture: Path | bytes, labels: bytes) -> dict:
     image, size = image_cell(picture)
-    defects = [_defect(line, size) for line in labels.decode().splitlines() if line.strip()]
     heatmap = Image.new("L", size)
-    for defect in defects:
-        x0, y0, x1, y1 = (round(edge) for edge in defect["box"])
+    draw = ImageDraw.Draw(heatmap)
+    defects = []
+    for line in labels.decode().splitlines():
+        if not line.strip():
+            continue
+        defect = _defect(line, size)
+        defects.append(defect)
+        x0, y0, x1, y1 = map(round, defect["box"])
         # PIL's rectangles include their last pixel
-        ImageDraw.Draw(heatmap).rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), fill=255)
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), fill=255)
     return {"id": identity, "image": image, "heatmap": png_cell(heatmap), "defects": defects}
 
 
-def _defect(line: str, size: tuple[int, int]) -> dict:
+def _defect(line: str, size: Size) -> dict:
     """From "class centre-x centre-y width height" in shares of `size` (W, H). Raises ValueError."""
-    parts = line.split()
-    if len(parts) != 5 or parts[0] not in {str(number) for number in range(NUM_CLASSES)}:
-        raise ValueError(f"label {line!r} is not a class from 0 to {NUM_CLASSES - 1} and four numbers")
-    names = ("centre x", "centre y", "width", "height")
-    x, y, width, height = (unit_score(part, name) for part, name in zip(parts[1:], names))
-    box = [
-        min(max(edge, 0.0), 1.0) * side
-        for edge, side in zip((x - width / 2, y - height / 2, x + width / 2, y + height / 2), size * 2)
-    ]
-    return {"kind": parts[0], "part": None, "box": box, "severity": None}
+    kind, *numbers = line.split()
+    if kind not in CLASSES or len(numbers) != 4:
+        raise ValueError(f"label {line!r} is not a class from 0 to {len(CLASSES) - 1} and four numbers")
+    x = unit_score(numbers[0], "centre x")
+    y = unit_score(numbers[1], "centre y")
+    half_width = unit_score(numbers[2], "width") / 2
+    half_height = unit_score(numbers[3], "height") / 2
+    left, right = _clamped(x - half_width), _clamped(x + half_width)
+    top, bottom = _clamped(y - half_height), _clamped(y + half_height)
+    width, height = size
+    box = [left * width, top * height, right * width, bottom * height]
+    return {"kind": kind, "part": None, "box": box, "severity": None}
+
+
+def _clamped(edge: float) -> float:
+    return min(max(edge, 0.0), 1.0)

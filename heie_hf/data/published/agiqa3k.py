@@ -4,11 +4,11 @@ Files: data.csv, and the images anywhere below the root.
 """
 
 import csv
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from heie_hf.data.fields import (
+    Entries,
     checked_split,
     image_cell,
     image_index,
@@ -30,11 +30,14 @@ def sources(root: Path, split: str = "train") -> dict:
     return {"root": root, "split": checked_split(split, SPLITS)}
 
 
-def entries(root: Path, split: str) -> Iterator[tuple[str, Callable[[], dict]]]:
-    records, index = read_csv(root / "data.csv", ["name", "prompt", "mos_quality", "mos_align"]), image_index(root)
-    training = training_groups([record["prompt"] for record in records], TRAIN_SHARE)
+def entries(root: Path, split: str) -> Entries:
+    records = read_csv(root / "data.csv", ["name", "prompt", "mos_quality", "mos_align"])
+    index = image_index(root)
+    prompts = [record["prompt"] for record in records]
+    training = training_groups(prompts, TRAIN_SHARE)
     for record in records:
-        if (record["prompt"] in training) == (split == "train"):
+        is_training = record["prompt"] in training
+        if is_training == (split == "train"):
             yield record["name"], partial(mos_row, record, index, SCALES)
 
 
@@ -50,6 +53,9 @@ def read_csv(path: Path, columns: list[str]) -> list[dict[str, str]]:
 
 def mos_row(record: dict[str, str], index: dict[str, list[Path]], scales: dict[str, tuple]) -> dict:
     """A row from a record with `name`, `prompt` and the opinion scores that `scales` names."""
-    scores = {column: unit_score(record[name], name, low, high) for column, (name, low, high) in scales.items()}
-    image, _ = image_cell(the_image(index, record["name"]))
-    return {"id": Path(record["name"]).stem, "image": image, "prompt": record["prompt"] or None} | scores
+    name = record["name"]
+    image, _ = image_cell(the_image(index, name))
+    row = {"id": Path(name).stem, "image": image, "prompt": record["prompt"] or None}
+    for column, (opinion, low, high) in scales.items():
+        row[column] = unit_score(record[opinion], opinion, low, high)
+    return row

@@ -4,11 +4,10 @@ Files: DATA/MOS/mosz{1,2,3}.mat and Image/allimg/{0..2399}.png. AIGCIQA2023.csv 
 beside them, adds the prompts.
 """
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from heie_hf.data.fields import checked_split, image_index, required, training_groups
+from heie_hf.data.fields import Entries, checked_split, image_index, required, training_groups
 
 from .agiqa3k import mos_row, read_csv
 
@@ -33,21 +32,34 @@ def sources(root: Path, split: str = "train") -> dict:
     return {"root": root, "split": checked_split(split, SPLITS)}
 
 
-def entries(root: Path, split: str) -> Iterator[tuple[str, Callable[[], dict]]]:
-    scores = {name: _read_mat(root / "DATA" / "MOS" / file) for name, file in FILES.items()}
-    table = root / "AIGCIQA2023.csv"
-    prompts = {row["name"]: row["prompt"] for row in read_csv(table, ["name", "prompt"])} if table.exists() else {}
+def entries(root: Path, split: str) -> Entries:
+    scores = {}
+    for aspect, file in FILES.items():
+        scores[aspect] = _read_mat(root / "DATA" / "MOS" / file)
+    prompts = _prompts(root / "AIGCIQA2023.csv")
     index = image_index(root / "Image" / "allimg")
-    training = training_groups([str(number) for number in range(NUM_PROMPTS)], TRAIN_SHARE)
-    for number, values in enumerate(zip(*scores.values(), strict=True)):
+    training = training_groups(list(map(str, range(NUM_PROMPTS))), TRAIN_SHARE)
+    for number, opinions in enumerate(zip(*scores.values(), strict=True)):
         prompt = number // IMAGES_PER_PROMPT % NUM_PROMPTS
-        if (str(prompt) in training) == (split == "train"):
+        is_training = str(prompt) in training
+        if is_training == (split == "train"):
             name = f"{number}.png"
-            record = {"name": name, "prompt": prompts.get(name)} | dict(zip(scores, values, strict=True))
+            record = dict(zip(scores, opinions, strict=True))
+            record |= {"name": name, "prompt": prompts.get(name)}
             yield name, partial(mos_row, record, index, SCALES)
+
+
+def _prompts(table: Path) -> dict[str, str]:
+    """File name to prompt; empty where the table is not there."""
+    prompts = {}
+    if table.exists():
+        for row in read_csv(table, ["name", "prompt"]):
+            prompts[row["name"]] = row["prompt"]
+    return prompts
 
 
 def _read_mat(path: Path) -> list[float]:
     from scipy.io import loadmat
 
-    return loadmat(path, variable_names=["MOSz"])["MOSz"].ravel().tolist()
+    variables = loadmat(path, variable_names=["MOSz"])
+    return variables["MOSz"].ravel().tolist()

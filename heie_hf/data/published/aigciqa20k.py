@@ -3,11 +3,10 @@
 Files: info_train.csv, info_val.csv and info_test.csv, and the images anywhere below the root.
 """
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from heie_hf.data.fields import checked_split, image_index, required
+from heie_hf.data.fields import Entries, checked_split, image_index, required
 
 from .agiqa3k import mos_row, read_csv
 
@@ -24,7 +23,7 @@ def sources(root: Path, split: str = "train") -> dict:
     return {"table": required(root / f"info_{checked_split(split, SPLITS)}.csv", WHERE), "root": root}
 
 
-def entries(table: Path, root: Path) -> Iterator[tuple[str, Callable[[], dict]]]:
+def entries(table: Path, root: Path) -> Entries:
     index = image_index(root)
     for record in read_csv(table, ["name", "prompt", "mos"]):
         yield record["name"], partial(mos_row, record, index, SCALES)

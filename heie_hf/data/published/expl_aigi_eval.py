@@ -5,12 +5,12 @@ come from `images`, as for `richhf18k`. Without `richhf`, <id>.jpg and artifact_
 lines.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from heie_hf.data import folder
-from heie_hf.data.fields import checked_split, fail, required
+from heie_hf.data.fields import Entries, checked_split, fail, required
 
 from . import richhf18k
 
@@ -33,7 +33,7 @@ def sources(
         return {"lines": lines, **joined}
     if images:
         raise ValueError("images= goes with richhf=: without it the images must lie where the JSON lines say")
-    scores = [record.get("score") for _, record in folder.read_lines(lines) if isinstance(record, dict)]
+    scores = _scores(lines)
     if len(scores) > 1 and len(set(scores)) == 1:
         raise ValueError(
             f"all {len(scores)} scores of {lines} are {scores[0]}: the {split} scores are broken as published. Give "
@@ -43,25 +43,33 @@ def sources(
     return {"lines": lines, "root": root}
 
 
-def entries(
-    lines: Path, root: Path | None = None, records: Path | None = None, images: Path | None = None
-) -> Iterator[tuple[str, Callable[[], dict]]]:
+def _scores(lines: Path) -> list[float | None]:
+    scores = []
+    for _, record in folder.read_lines(lines):
+        if isinstance(record, dict):
+            scores.append(record.get("score"))
+    return scores
+
+
+def entries(lines: Path, root: Path | None = None, records: Path | None = None, images: Path | None = None) -> Entries:
     return folder.entries(lines, root) if root else _joined(lines, records, images)
 
 
-def _joined(lines: Path, records: Path, images: Path) -> Iterator[tuple[str, Callable[[], dict]]]:
+def _joined(lines: Path, records: Path, images: Path) -> Entries:
     """One per text: an image of the train split has several."""
     texts: dict[str, list[tuple[str, dict]]] = {}
     for place, record in folder.read_lines(lines):
         if isinstance(record, ValueError):
             yield place, partial(fail, record)
         else:
-            texts.setdefault(str(record.get("id")), []).append((place, record))
+            same_image = texts.setdefault(str(record.get("id")), [])
+            same_image.append((place, record))
     for uid, make_row in richhf18k.entries(records, images):
         for place, record in texts.pop(uid, [(uid, None)]):
             yield place, partial(_with_text, make_row, record)
-    for place, _ in (text for same in texts.values() for text in same):
-        yield place, partial(fail, f"its id is not in {records.name}")
+    for same_image in texts.values():
+        for place, _ in same_image:
+            yield place, partial(fail, f"its id is not in {records.name}")
 
 
 def _with_text(make_row: Callable[[], dict], record: dict | None) -> dict:

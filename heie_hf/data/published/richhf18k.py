@@ -5,13 +5,14 @@ files.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path, PurePosixPath
 
 from heie_hf.data.fields import (
     IMAGE_EXTENSIONS,
+    Entries,
     checked_split,
     fail,
     files_below,
@@ -38,8 +39,6 @@ FEATURE_OF = {
     "overall_score": "overall_score",
 }
 PARQUET_COLUMNS = ["image_0_uid", "image_1_uid", "jpg_0", "jpg_1", "caption"]
-
-Entries = Iterator[tuple[str, Callable[[], dict]]]
 
 
 def sources(root: Path, split: str = "train", images: str | Path | None = None) -> dict:
