@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from heie_hf.visualization import blend, colorize, overlay, panel
+from heie_hf.visualization import INFERNO, blend, colorize, overlay, panel
 
 
 def brightness(image):
@@ -53,6 +53,53 @@ def test_overlay_keeps_the_image_and_adds_a_scale(size):
     scale = picture.crop((size[0], 0, *picture.size))
     colours = {colour for _, colour in scale.getcolors(scale.width * scale.height)}
     assert {(252, 255, 164), (0, 0, 4), (255, 255, 255)} <= colours  # both ends of the scale, on white
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (300, 200)])
+def test_an_overlay_without_scale_has_the_size_of_the_image(size):
+    image = Image.effect_noise(size, 50).convert("RGB")
+    heatmap = np.linspace(0, 1, size[0] * size[1]).reshape(size[::-1])
+    assert overlay(image, heatmap, scale=False).size == size
+    assert overlay(image, heatmap, scale=False, threshold=None).tobytes() == blend(image, heatmap).tobytes()
+
+
+@pytest.mark.parametrize("colour", [*INFERNO, "white", "black", "orange", "#8a8a8a"])
+def test_the_contour_shows_on_pictures_of_any_colour(colour):
+    """The heatmap's own colours included, where the blend alone can hardly be told from the picture."""
+    image = Image.new("RGB", (200, 150), colour)
+    heatmap = np.zeros((150, 200))
+    heatmap[50:100, 60:140] = 0.6
+    change = np.abs(brightness(overlay(image, heatmap, scale=False)) - brightness(blend(image, heatmap)))
+    across = change[75, :100]
+    assert across[55:65].max() > 80
+    assert across[:55].max() == across[65:].max() == 0
+
+
+def test_the_contour_encloses_what_reaches_the_threshold():
+    image = Image.new("RGB", (256, 64), "white")
+    ramp = np.tile(np.arange(256) / 255, (64, 1))
+    for threshold in (0.2, 0.6):
+        drawn = np.asarray(overlay(image, ramp, threshold=threshold, scale=False)).astype(int)
+        changed = (drawn != np.asarray(blend(image, ramp))).any(axis=(0, 2))
+        assert np.flatnonzero(changed).mean() == pytest.approx(threshold * 255 - 0.5, abs=1)
+
+
+def test_a_line_of_the_contour_grows_with_the_picture():
+    def line_width(side):
+        heatmap = np.zeros((side, side))
+        heatmap[:, side // 2 :] = 1
+        image = Image.new("RGB", (side, side), "red")
+        drawn = np.asarray(overlay(image, heatmap, scale=False))[0].astype(int)
+        return int((drawn == 255).all(axis=1).sum())
+
+    assert [line_width(side) for side in (100, 400, 2000)] == [2, 2, 10]
+
+
+def test_nothing_reaches_the_threshold_and_everything_does():
+    image = Image.effect_noise((90, 60), 50).convert("RGB")
+    for value in (0.19, 1.0):  # the edge of the picture is no contour
+        heatmap = np.full((60, 90), value)
+        assert overlay(image, heatmap, scale=False).tobytes() == blend(image, heatmap).tobytes()
 
 
 def test_the_score_is_printed():

@@ -11,7 +11,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import CallbackHandler
 
 from heie_hf.metrics import heatmap_metrics, score_metrics
-from heie_hf.visualization import Heatmap, blend, overlay
+from heie_hf.visualization import Heatmap, overlay
 
 HEATMAP_FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd")
 SCORE_FIGURES = ("plcc", "srcc", "krcc", "rmse")
@@ -57,7 +57,10 @@ def comparison(
         reference, predicted: (H, W) in [0, 1], or an L image.
     """
     small = image.convert("RGB").resize((max(1, round(image.width * side / image.height)), side))
-    pictures = [small, *([] if reference is None else [blend(small, reference)]), overlay(small, predicted, score)]
+    pictures = [small]
+    if reference is not None:
+        pictures.append(overlay(small, reference, scale=False))
+    pictures.append(overlay(small, predicted, score))
     row = Image.new("RGB", (sum(picture.width for picture in pictures), side))
     x = 0
     for picture in pictures:
