@@ -4,6 +4,7 @@ Exit status: 0, or 1 where an item failed (`heie: PATH: reason` on stderr, the r
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -14,7 +15,6 @@ from . import convert, evaluate, predict, push, synthesize, train
 
 app = typer.Typer(
     help="Where, how badly and why an AI-generated image is implausible.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -23,6 +23,21 @@ app = typer.Typer(
 def version() -> None:
     """Print the version of heie-hf."""
     print(__version__)
+
+
+def print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before the subcommand."""
 
 
 # in the order of the help

@@ -25,15 +25,16 @@ def synthesize(
     split: Annotated[SplitName | None, typer.Option(help="Of the synthetic benchmark, instead of a seed.")] = None,
 ) -> None:
     """Draw synthetic scenes with planted defects, in the layout of Expl-AIGI-Eval."""
-    from heie_hf.data.synthetic import SPLITS, synthesize
-
     if split is None and num_images is None:
         raise UsageMistake("say how many: --num-images N, or --split for a split of the synthetic benchmark")
+    if split is not None and seed is not None:
+        raise UsageMistake("--split has its own seed: leave out --seed, or --split")
+
+    from heie_hf.data.synthetic import SPLITS, synthesize
+
     if split is None:
         synthesize(num_images, seed or 0, writable_folder(output_dir))
         return
-    if seed is not None:
-        raise UsageMistake("--split has its own seed: leave out --seed, or --split")
     chosen = SPLITS[split]
     if num_images and num_images > chosen.num_images:
         raise UsageMistake(f"the split {split.value} has {chosen.num_images} images, fewer than {num_images}")
