@@ -1,18 +1,26 @@
-"""Image files, in whatever state: read safely and brought to one form, or refused for a reason in one line."""
+"""Image files, in whatever state: read safely, or refused for a reason in one line."""
 
 import base64
 import io
 import os
+import re
 import stat
-from contextlib import nullcontext
+import struct
+from contextlib import contextmanager, nullcontext
 from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
 
-import numpy as np
 from huggingface_hub import get_session
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-# Raster formats that Pillow decodes by itself. Not listed: EPS, which runs Ghostscript, and stubs without a decoder.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+from .pixels_heie import ImageError, orientation, upright_rgb
+
+# Raster formats that Pillow decodes by itself, in the order in which they are tried: TGA files have no mark of their
+# own. MPO is what stereo cameras make of JPEG. Not listed: EPS, which runs Ghostscript, and stubs without a decoder.
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP"),
+    "TGA",
+)
 
 NOT_FILES = {
     stat.S_IFDIR: "is a directory",
@@ -25,82 +33,124 @@ NOT_FILES = {
 # Some decoders read the whole file at once. 16 bytes hold a pixel of any kind, 64 MiB any reasonable metadata.
 BYTES_PER_PIXEL, METADATA_BYTES = 16, 2**26
 
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+PREFIX_BYTES = 16  # what Pillow looks at to tell the formats apart
+PNG_MARK = b"\x89PNG\r\n\x1a\n"
 
-class ImageFileError(ValueError):
+
+class ImageFileError(ImageError):
     """An image that cannot be read. The text is one line without the path: callers print `PATH: reason`."""
+
+
+def image_suffixes() -> set[str]:
+    """The file name endings of `FORMATS`, such as ".png", in lower case."""
+    suffixes = Image.registered_extensions().items()
+    return {suffix for suffix, format_name in suffixes if format_name in FORMATS}
 
 
 def read_image(source: str | bytes | os.PathLike | BinaryIO, max_pixels: int | None = None) -> Image.Image:
     """The first frame of an image file as the person sees it: upright, RGB, see `upright_rgb`.
 
     Args:
-        source: a path (bytes are a path too, as in `os`), an http(s) or base64 `data:image/` URL, an open binary file.
+        source: a path, an http(s) URL, a `data:` URL, base64, an encoded image as bytes, an open binary file.
         max_pixels: refuse images with more pixels, before decoding; by default `PIL.Image.MAX_IMAGE_PIXELS`.
 
     Raises:
-        ImageFileError: whatever is wrong with it. Never hangs on a pipe or device, never decodes half an image.
+        ImageFileError: whatever is wrong with the file. Never hangs on a pipe or device, never decodes half an image.
+        ImageError: for values that `unit_values` refuses (32-bit integers, floats).
     """
+    with decoding_errors():
+        return upright_rgb(open_image(source, max_pixels))
+
+
+def open_image(source: str | bytes | os.PathLike | BinaryIO, max_pixels: int | None = None) -> Image.Image:
+    """The first frame of an image file as it is stored, decoded; arguments and errors as of `read_image`."""
     limit = Image.MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
     limit = float("inf") if limit is None else limit  # Pillow's own way to say "no limit"
+    with decoding_errors(), _open(source, limit) as file:
+        image = _identify(file, limit)
+        image.load()
+        orientation(image)  # Pillow remembers it; once the file is closed, it may be too late
+        return image
+
+
+@contextmanager
+def decoding_errors():
+    """Whatever a decoder raises, as an `ImageFileError` of one line."""
     try:
-        with _open(source, limit) as file:
-            image = _identify(file, limit)
-            image.load()  # before the file is closed
-            return upright_rgb(image)
-    except ImageFileError:
+        yield
+    except ImageError:
         raise
     except Exception as error:  # decoders raise anything: SyntaxError, zlib.error, MemoryError, EOFError ...
         raise ImageFileError(_reason(error)) from error
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """The picture as it is meant to be seen: EXIF orientation applied, alpha on white, eight bits a channel, RGB.
-
-    A picture that is so already is returned itself, not copied: a training batch passes here several times.
-    """
-    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    if upright and image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # convert("RGB") would clip these (16-bit grey to white, float to black)
-        image = _to_eight_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey by its full range; 32-bit integers and floats by the smallest usual range that holds them, or else
-    by their own."""
-    values = np.asarray(image).astype(np.float32)  # (H, W)
-    low, high = _value_range(values, {"I": (255, 65535), "F": (1, 255, 65535)}.get(image.mode, (65535,)))
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    scale = 255 / ((high - low) or 1)
-    grey = Image.fromarray((values * scale - low * scale).round().clip(0, 255).astype(np.uint8))
-    if "transparency" in image.info:  # a 16-bit PNG names one transparent level
-        grey.putalpha(Image.fromarray(np.asarray(image) != image.info["transparency"]).convert("L"))
-    return grey
-
-
-def _value_range(values: np.ndarray, usual_maxima: tuple[int, ...]) -> tuple[float, float]:
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    usual = [maximum for maximum in usual_maxima if high <= maximum]
-    return (0.0, float(usual[0])) if usual and low >= 0 else (low, high)
-
-
 def _open(source, limit: float):
     """A context manager that gives the open binary file."""
-    if isinstance(source, io.IOBase):
-        return nullcontext(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
+    if hasattr(source, "read"):
+        return _seekable(source, limit)
     name = os.fsdecode(source)
     if name.startswith(("http://", "https://")):
-        return io.BytesIO(get_session().get(name, timeout=30).raise_for_status().content)
-    if name.startswith("data:image/"):
-        return io.BytesIO(base64.b64decode(name.partition(",")[2]))
+        return _download(name, limit)
+    if name.startswith("data:"):
+        return io.BytesIO(_data_url(name))
+    if not os.path.lexists(name):
+        encoded = _base64_image(name)
+        if encoded is not None:
+            return io.BytesIO(encoded)
     _check_regular_file(name, limit)
     return open(name, "rb")
+
+
+def _max_bytes(limit: float) -> float:
+    return BYTES_PER_PIXEL * limit + METADATA_BYTES
+
+
+def _seekable(file: BinaryIO, limit: float):
+    """The caller's own file, which stays open; a stream that cannot be rewound is read to its end."""
+    if isinstance(file, io.TextIOBase):
+        raise ImageFileError('is open as text: open it with "rb"')
+    if file.seekable():
+        return nullcontext(file)
+    return _collected(iter(lambda: file.read(2**20), b""), limit)
+
+
+def _download(url: str, limit: float) -> BinaryIO:
+    with get_session().stream("GET", url, timeout=30) as response:
+        response.raise_for_status()
+        return _collected(response.iter_bytes(), limit)
+
+
+def _collected(parts, limit: float) -> BinaryIO:
+    content = io.BytesIO()
+    for part in parts:
+        content.write(part)
+        if content.tell() > _max_bytes(limit):
+            raise ImageFileError(f"has over {content.tell()} bytes, more than an image of {limit} pixels can need")
+    return content
+
+
+def _data_url(url: str) -> bytes:
+    header, _, text = url.partition(",")
+    content = unquote_to_bytes(text)
+    if not header.endswith(";base64"):
+        return content
+    return base64.b64decode(b"".join(content.split()), validate=True)
+
+
+def _base64_image(text: str) -> bytes | None:
+    """The bytes of an image in base64; None if the text is none."""
+    if not BASE64.fullmatch(text):
+        return None
+    text = "".join(text.split()).rstrip("=")
+    text += "=" * (-len(text) % 4)
+    try:
+        content = base64.b64decode(text, validate=True)
+    except ValueError:  # a length that no base64 has
+        return None
+    return content if any(_marked_formats(content[:PREFIX_BYTES])) else None
 
 
 def _check_regular_file(name: str, limit: float) -> None:
@@ -115,23 +165,57 @@ def _check_regular_file(name: str, limit: float) -> None:
         raise ImageFileError(NOT_FILES.get(stat.S_IFMT(status.st_mode), "is not a regular file"))
     if status.st_size == 0:
         raise ImageFileError("is empty")
-    if status.st_size > BYTES_PER_PIXEL * limit + METADATA_BYTES:
+    if status.st_size > _max_bytes(limit):
         raise ImageFileError(f"has {status.st_size} bytes, more than an image of {limit} pixels can need")
+
+
+def _marked_formats(prefix: bytes):
+    """The formats whose mark the file begins with."""
+    Image.init()
+    for format_name in FORMATS:
+        _, accept = Image.OPEN.get(format_name, (None, None))  # MPO is opened as JPEG
+        if accept is not None and accept(prefix) is True:  # a text means: support for it is not installed
+            yield format_name
 
 
 def _identify(file: BinaryIO, limit: float) -> Image.Image:
     """`Image.open` with the caller's limit: Pillow's own is global, warns on stderr and does not tell the size."""
-    Image.init()
     file.seek(0)
-    prefix = file.read(16)
-    for factory, accept in (Image.OPEN[name] for name in FORMATS):
-        if accept(prefix) is True:  # a string means: support for this format is not installed
-            file.seek(0)
-            image = factory(file, "")
-            if image.width * image.height > limit:
-                raise ImageFileError(f"has {image.width} x {image.height} pixels, over the limit of {limit}")
-            return image
-    raise ImageFileError(f"is not an image in a supported format ({', '.join(FORMATS)})")
+    prefix = file.read(PREFIX_BYTES)
+    format_name = next(_marked_formats(prefix), "TGA")
+    if format_name == "ICO":
+        _check_icons(file, limit)
+    factory, _ = Image.OPEN[format_name]
+    file.seek(0)
+    try:
+        image = factory(file, "")
+    except SyntaxError as error:
+        if format_name != "TGA":
+            raise
+        raise ImageFileError(f"is not an image in a supported format ({', '.join(FORMATS)})") from error
+    _check_size(image.width, image.height, limit)
+    return image
+
+
+def _check_size(width: int, height: int, limit: float) -> None:
+    if width * height > limit:
+        raise ImageFileError(f"has {width} x {height} pixels, over the limit of {limit}")
+
+
+def _check_icons(file: BinaryIO, limit: float) -> None:
+    """Pillow decodes an icon while it opens it, and its directory may name another size than the icon itself has."""
+    file.seek(4)
+    (count,) = struct.unpack("<H", file.read(2))
+    directory = file.read(16 * count)
+    for (offset,) in struct.iter_unpack("<12xI", directory):
+        file.seek(offset)
+        header = file.read(24)
+        if header.startswith(PNG_MARK):
+            width, height = struct.unpack(">16xII", header)
+        else:
+            width, height = struct.unpack("<4xii", header[:12])
+            height = abs(height) // 2  # picture and mask, one above the other
+        _check_size(width, height, limit)
 
 
 def _reason(error: Exception) -> str:
@@ -139,4 +223,5 @@ def _reason(error: Exception) -> str:
         return error.strerror.lower()
     if isinstance(error, SyntaxError) and error.__cause__:  # a plugin stumbled: "unpack_from requires a buffer of ..."
         return "cannot be read as an image: damaged header"
-    return f"cannot be read as an image: {' '.join(str(error).split()) or type(error).__name__}"
+    message = " ".join(str(error).split())
+    return f"cannot be read as an image: {message or type(error).__name__}"

@@ -1,8 +1,5 @@
 """Images to patches: the adaptive grid of InternVL, thumbnail last, and the very same cut for target heatmaps."""
 
-import io
-import os
-
 import numpy as np
 from PIL import Image
 from transformers.image_processing_utils import BatchFeature, get_size_dict
@@ -13,7 +10,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
     get_optimal_tiled_canvas,
 )
 
-from .image_files_heie import read_image, upright_rgb
+from .images_heie import upright_images
 
 MAX_AREA = 2**28  # pixels or heatmap cells of a whole image: a config from a stranger is refused before they are made
 
@@ -48,27 +45,26 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
     heatmap_size = {"height": 128, "width": 128}
 
     def fetch_images(self, image_url_or_urls):
-        """Paths, URLs, open files and PIL images, nested or not, as upright RGB PIL images; arrays as they are.
+        """Images in any form as upright RGB PIL images: one, or a flat list of them. See `upright_images`.
 
         Raises:
-            ImageFileError: for a file that cannot be read as an image.
+            ImageError: for an image that cannot be used, with its path or its place in the list.
         """
-        source = image_url_or_urls
-        if isinstance(source, (list, tuple)):
-            return [self.fetch_images(item) for item in source]
-        if isinstance(source, Image.Image):
-            return upright_rgb(source)
-        if isinstance(source, (str, bytes, os.PathLike, io.IOBase)):
-            return read_image(source)
-        return super().fetch_images(source)
+        return upright_images(image_url_or_urls)
 
     def get_patch_grid(self, height: int, width: int, images_kwargs: dict | None = None) -> tuple[int, int]:
-        """(columns, rows) of an image of `height` x `width` pixels; `images_kwargs` as in a call, over defaults."""
+        """(columns, rows) of an image of `height` x `width` pixels; `images_kwargs` as in a call, over defaults.
+
+        Raises:
+            ValueError: for limits that no number of patches keeps.
+        """
         options = images_kwargs or {}
-        size = get_size_dict(options.get("size", self.size))
-        crop_to_patches = options.get("crop_to_patches", self.crop_to_patches)
-        max_patches = options.get("max_patches", self.max_patches) if crop_to_patches else 1
+        if not options.get("crop_to_patches", self.crop_to_patches):
+            return 1, 1
         min_patches = options.get("min_patches", self.min_patches)
+        max_patches = options.get("max_patches", self.max_patches)
+        _check_limits(min_patches, max_patches)
+        size = get_size_dict(options.get("size", self.size))
         return get_optimal_tiled_canvas((height, width), (size["height"], size["width"]), min_patches, max_patches)
 
     def get_number_of_image_patches(self, height: int, width: int, images_kwargs: dict | None = None) -> int:
@@ -88,9 +84,8 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         """
         columns, rows = patch_grid
         height, width = self.heatmap_size.height, self.heatmap_size.width
-        whole = Image.fromarray(np.asarray(heatmap, dtype=np.float32))
-        canvas = np.asarray(whole.resize((columns * width, rows * height), Image.Resampling.BOX))
-        thumbnail = np.asarray(whole.resize((width, height), Image.Resampling.BOX))
+        canvas = _area_means(heatmap, rows * height, columns * width)
+        thumbnail = _area_means(heatmap, height, width)
         return np.stack([*_cut(canvas, patch_grid), thumbnail])  # (N + 1, h, w)
 
     def join_heatmap(self, patches: np.ndarray, patch_grid: tuple[int, int]) -> np.ndarray:
@@ -107,6 +102,10 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
             area = kwargs["max_patches"] * kwargs[name].height * kwargs[name].width
             if area > MAX_AREA:
                 raise ValueError(f"max_patches x {name} = {area} is absurd; the limit is {MAX_AREA}")
+        if kwargs["do_normalize"] and not kwargs["do_rescale"]:
+            raise ValueError("do_normalize needs do_rescale: floats in [0, 1] are understood as they are")
+        if kwargs["crop_to_patches"]:
+            _check_limits(kwargs["min_patches"], kwargs["max_patches"])
         return kwargs
 
     def _preprocess(
@@ -122,16 +121,19 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         return_tensors: str | None,
         **kwargs,
     ) -> BatchFeature:
-        grids = [self.get_patch_grid(*image.shape[-2:], images_kwargs={**kwargs, "size": size}) for image in images]
-        pixel_values = []
-        for image, grid in zip(images, grids, strict=True):
-            for patch in self._cut_image(image, grid, size, resample):
+        grid_options = {**kwargs, "size": size}
+        pixel_values, num_patches, grids = [], [], []
+        for image in images:
+            height, width = image.shape[-2:]
+            columns, rows = self.get_patch_grid(height, width, grid_options)
+            grids.append((columns, rows))
+            num_patches.append(columns * rows + 1)
+            for patch in self._cut_image(image, (columns, rows), size, resample):
                 if do_rescale:
                     patch = self.rescale(patch, rescale_factor)
                 if do_normalize:
                     patch = self.normalize(patch, image_mean, image_std)
                 pixel_values.append(patch)
-        num_patches = [columns * rows + 1 for columns, rows in grids]
         data = {"pixel_values": pixel_values, "num_patches": num_patches, "patch_grid": grids}
         return BatchFeature(data=data, tensor_type=return_tensors)
 
@@ -143,11 +145,40 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         return [*_cut(canvas, grid), self.resize(image, size, resample=resample)]
 
 
+def _check_limits(min_patches: int, max_patches: int) -> None:
+    if not 1 <= min_patches <= max_patches:
+        raise ValueError(
+            f"min_patches={min_patches} and max_patches={max_patches} leave no number of patches: "
+            "1 <= min_patches <= max_patches"
+        )
+
+
+def _area_means(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W) to (height, width) float32: each cell is the mean of its area, parts of pixels by their share."""
+    bands = _means_of_rows(np.asarray(values, dtype=np.float64), height)  # (height, W)
+    cells = _means_of_rows(bands.T, width)  # (width, height)
+    return cells.T.astype(np.float32)
+
+
+def _means_of_rows(values: np.ndarray, count: int) -> np.ndarray:
+    """(H, W) to (count, W), by the integral along H: linear between two rows, exact where a cell ends within one."""
+    length = len(values)
+    integral = np.zeros((length + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=integral[1:])
+    borders = np.arange(count + 1) * length / count
+    rows = borders.astype(int).clip(max=length - 1)
+    shares = (borders - rows)[:, None]
+    at_borders = integral[rows] + shares * values[rows]
+    return np.diff(at_borders, axis=0) * (count / length)
+
+
 def _cut(canvas: np.ndarray, grid: tuple[int, int]) -> list[np.ndarray]:
     """(..., rows·h, columns·w) to columns x rows arrays of (..., h, w), row by row."""
     columns, rows = grid
-    bands = np.split(canvas, rows, axis=-2)  # rows of (..., h, columns·w)
-    return [patch for band in bands for patch in np.split(band, columns, axis=-1)]
+    patches = []
+    for band in np.split(canvas, rows, axis=-2):  # (..., h, columns·w)
+        patches.extend(np.split(band, columns, axis=-1))
+    return patches
 
 
 __all__ = ["HEIEImageProcessor"]

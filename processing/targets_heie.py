@@ -1,18 +1,20 @@
 """What is known about an image (explanation, heatmap, score), checked and in one form."""
 
 import numpy as np
+import torch
 from PIL import Image
-from transformers.image_utils import get_image_size
 
 from .explanation_heie import Explanation, parse
+from .images_heie import open_picture
+from .pixels_heie import ImageError, as_numpy, grey_values, unit_values, upright
 
 
-def checked_targets(targets: list[dict], images: list) -> list[dict]:
+def checked_targets(targets: list[dict], images: list[Image.Image]) -> list[dict]:
     """The targets of a batch, each with all four keys.
 
     Args:
         targets: per image a dict with any of `explanation`, `heatmap`, `score`, `learn_text`; see `HEIEProcessor`.
-        images: the opened images that they belong to.
+        images: the upright images that they belong to.
 
     Returns:
         Dicts with `explanation` (an `Explanation`, empty if unknown), `heatmap` (float32 (H, W) in [0, 1] or None),
@@ -23,15 +25,17 @@ def checked_targets(targets: list[dict], images: list) -> list[dict]:
     """
     if len(targets) != len(images):
         raise ValueError(f"{len(targets)} targets for {len(images)} images")
-    return [
-        {
-            "explanation": _explanation(target.get("explanation")),
-            "heatmap": _heatmap(target.get("heatmap"), image, f"targets[{index}]['heatmap']"),
-            "score": _score(target.get("score"), f"targets[{index}]['score']"),
-            "learn_text": target.get("learn_text", True),
-        }
-        for index, (target, image) in enumerate(zip(targets, images))
-    ]
+    checked = []
+    for index, (target, image) in enumerate(zip(targets, images)):
+        checked.append(
+            {
+                "explanation": _explanation(target.get("explanation")),
+                "heatmap": _heatmap(target.get("heatmap"), image, f"targets[{index}]['heatmap']"),
+                "score": _score(target.get("score"), f"targets[{index}]['score']"),
+                "learn_text": target.get("learn_text", True),
+            }
+        )
+    return checked
 
 
 def _explanation(explanation: str | dict | None) -> Explanation:
@@ -40,20 +44,28 @@ def _explanation(explanation: str | dict | None) -> Explanation:
     return Explanation(**(explanation or {}))
 
 
-def _heatmap(heatmap, image, name: str) -> np.ndarray | None:
+def _heatmap(heatmap, image: Image.Image, name: str) -> np.ndarray | None:
     if heatmap is None:
         return None
-    if isinstance(heatmap, Image.Image):
-        if heatmap.mode != "L":
-            raise ValueError(f"{name} is an image of mode {heatmap.mode}, not L")
-        heatmap = np.asarray(heatmap, dtype=np.float32) / 255
-    heatmap = np.asarray(heatmap, dtype=np.float32)
-    size = (image.height, image.width) if isinstance(image, Image.Image) else get_image_size(image)
-    if heatmap.shape != size:
-        raise ValueError(f"{name} has (height, width) {heatmap.shape}, its image {size}")
-    if not (heatmap.min() >= 0 and heatmap.max() <= 1):
-        raise ValueError(f"{name} has values from {heatmap.min():g} to {heatmap.max():g}, not in [0, 1]")
-    return heatmap
+    try:
+        values = _heatmap_values(heatmap)
+    except ImageError as error:
+        raise ValueError(f"{name} {error}") from error
+    size = (image.height, image.width)
+    if values.shape != size:
+        raise ValueError(f"{name} has (height, width) {values.shape}, its image {size}")
+    return values
+
+
+def _heatmap_values(heatmap) -> np.ndarray:
+    """Values in [0, 1] of a heatmap, which is read and turned as images are."""
+    if isinstance(heatmap, (np.ndarray, torch.Tensor)):
+        return unit_values(as_numpy(heatmap))
+    picture = upright(open_picture(heatmap))
+    values = grey_values(picture)
+    if values is None:
+        raise ImageError(f"is an image of mode {picture.mode}, not L")
+    return unit_values(values)
 
 
 def _score(score: float | None, name: str) -> float:

@@ -12,14 +12,14 @@ from pathlib import Path
 from PIL import Image
 
 from heie_hf.processing.explanation_heie import SECTIONS, Explanation
-from heie_hf.processing.image_files_heie import read_image
+from heie_hf.processing.image_files_heie import image_suffixes, read_image
 
 #: Width and height in pixels.
 Size = tuple[int, int]
 #: Place and maker of each row of a data set; a ValueError of the maker tells why there can be no row.
 Entries = Iterator[tuple[str, Callable[[], dict]]]
 
-IMAGE_EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2"}
+IMAGE_EXTENSIONS = image_suffixes()
 
 
 def fail(reason: object) -> None:

@@ -79,8 +79,12 @@ def _walk(folder: str, report: Callable[[str, str], None], output_dir: str | os.
 
 
 def _image_extensions() -> set[str]:
+    """Of all that can be read, and of the pictures that are refused by name."""
+    from heie_hf.processing.image_files_heie import image_suffixes  # not at the top: it imports torch
+
+    refused = Image.OPEN.keys() - NO_PICTURES
     known = Image.registered_extensions().items()  # among them .pdf, which Pillow only writes
-    return {extension for extension, name in known if name in Image.OPEN.keys() - NO_PICTURES} | MORE_EXTENSIONS
+    return image_suffixes() | {extension for extension, name in known if name in refused} | MORE_EXTENSIONS
 
 
 def output_names(images: list[ImageFile]) -> list[str]:

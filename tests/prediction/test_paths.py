@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from heie_hf.prediction.paths import ImageFile, as_text, find_images, output_names, printable, save_png
+from heie_hf.processing.image_files_heie import image_suffixes
 
 
 def no_report(path, reason):
@@ -121,3 +122,12 @@ def test_pictures_are_written_whole_or_not_at_all(tmp_path):
         save_png(Broken(), path)
     assert os.listdir(path.parent) == ["a.png"]
     assert Image.open(path).getpixel((0, 0)) == 7
+
+
+def test_every_format_that_can_be_read_counts_in_a_folder(tmp_path):
+    names = sorted(f"image{suffix}" for suffix in image_suffixes())
+    assert {"image.mpo", "image.ico", "image.tga", "image.dib", "image.qoi", "image.jpg"} <= set(names)
+    for name in names:
+        (tmp_path / name).touch()
+    found = find_images([str(tmp_path)], report=lambda path, reason: pytest.fail(reason))
+    assert [Path(image.path).name for image in found] == names

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import struct
 import threading
 import warnings
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from heie_hf.processing.image_files_heie import ImageFileError, read_image, upright_rgb
+from heie_hf.processing.image_files_heie import ImageFileError, image_suffixes, read_image
+from heie_hf.processing.images_heie import upright_images
+from heie_hf.processing.pixels_heie import upright_rgb
 from tests.hostile_files import make_hostile_files
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -108,26 +111,6 @@ def test_deep_grey_is_scaled(hostile, name):
     assert np.abs(grey - ramp).max() < 1
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (np.float32([0, 0.5, 1]), [0, 128, 255]),
-        (np.float32([0, 100, 255]), [0, 100, 255]),
-        (np.float32([0, 257, 65535]), [0, 1, 255]),
-        (np.float32([-1, 0, 1]), [0, 128, 255]),
-        (np.float32([np.nan, 1, np.inf]), [0, 255, 255]),
-        (np.float32([np.nan, np.nan, np.nan]), [0, 0, 0]),
-        (np.int32([0, 100, 200]), [0, 100, 200]),
-        (np.int32([0, 257, 65535]), [0, 1, 255]),
-        (np.int32([-(2**31), 0, 2**31 - 1]), [0, 128, 255]),
-        (np.uint16([0, 257, 65535]), [0, 1, 255]),
-    ],
-)
-def test_ranges_of_deep_pil_images(values, expected):
-    image = upright_rgb(Image.fromarray(values[None]))
-    assert np.array_equal(np.asarray(image)[0, :, 0], expected)
-
-
 def test_transparent_level_of_a_16_bit_png():
     file = io.BytesIO(encoded(Image.fromarray(np.uint16([[0, 1000, 65535]])), "PNG", transparency=1000))
     assert np.asarray(read_image(file))[0, :, 0].tolist() == [0, 255, 255]
@@ -169,7 +152,9 @@ def test_a_giant_file_is_not_read_into_memory(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM"])
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "JPEG2000", "PPM", "ICO", "TGA", "QOI", "MPO"]
+)
 def test_half_an_image_is_never_taken_for_a_whole_one(noise, kind):
     data = encoded(noise, kind)
     whole = np.asarray(read_image(io.BytesIO(data)))
@@ -185,13 +170,71 @@ def test_kinds_of_sources(noise, tmp_path):
     path = tmp_path / "noise.png"
     noise.save(path)
     data_url = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    for source in (path, str(path), os.fsencode(path), io.BytesIO(path.read_bytes()), data_url):
+    for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), data_url):
         assert np.array_equal(read_image(source), noise)
     with open(path, "rb") as file:
         read_image(file)
         assert not file.closed
     with pytest.raises(ImageFileError, match="null"):
         read_image("a\0b.png")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "DIB", "ICO", "MPO", "QOI", "TGA"])
+def test_more_formats(tmp_path, kind):
+    ramp = Image.linear_gradient("L").resize((16, 16)).convert("RGB")
+    path = tmp_path / f"image.{kind.lower()}"
+    frames = {"save_all": True, "append_images": [ramp.rotate(180)]} if kind == "MPO" else {}
+    ramp.save(path, kind, **frames)
+    assert path.suffix in image_suffixes()
+    assert np.abs(np.int16(read_image(path)) - np.int16(ramp)).max() <= (9 if kind == "MPO" else 0)
+
+
+def test_an_icon_is_not_larger_than_it_says(noise):
+    """Pillow decodes the picture inside while it opens the icon, whatever size its directory names."""
+    icon = bytearray(encoded(noise.crop((0, 0, 16, 16)), "ICO", sizes=[(16, 16)]))
+    start = icon.index(b"IHDR") + 4
+    icon[start : start + 8] = (30_000).to_bytes(4, "big") * 2
+    with pytest.raises(ImageFileError, match="has 30000 x 30000 pixels, over the limit"):
+        read_image(io.BytesIO(icon))
+
+
+@pytest.mark.parametrize("tag", [0x100, 0x103, 0x11A])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_orientation_is_followed_whatever_else_the_exif_holds(noise, kind, tag):
+    """Width, compression or resolution as a text: Pillow can read that, but not write it again."""
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(noise.transpose(UNDO[6]), kind, exif=exif_with_a_text(tag, orientation=6), **options)
+    assert np.array_equal(read_image(io.BytesIO(data)), noise)
+    assert np.array_equal(upright_rgb(Image.open(io.BytesIO(data))), noise)
+
+
+def exif_with_a_text(tag, orientation):
+    """An EXIF block with an orientation, and a text (ASCII, type 2) as the value of another tag."""
+    text = b"not a number\0"
+    entries = {
+        0x112: struct.pack(">HHIHxx", 0x112, 3, 1, orientation),
+        tag: struct.pack(">HHII", tag, 2, len(text), 38),
+    }
+    directory = b"".join(entries[number] for number in sorted(entries))
+    return b"Exif\0\0MM\0*\0\0\0\x08\0\2" + directory + b"\0\0\0\0" + text
+
+
+@pytest.mark.parametrize("junk", [b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40, b"Exif\0\0", b"nonsense"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_metadata_are_no_fault_of_the_pixels(noise, kind, junk):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(noise, kind, exif=junk, **options)
+    plain = read_image(io.BytesIO(encoded(noise, kind, **options)))
+    assert np.array_equal(read_image(io.BytesIO(data)), plain)
+    assert np.array_equal(upright_rgb(Image.open(io.BytesIO(data))), plain)
+
+
+def test_a_broken_picture_is_refused_whoever_opens_it(hostile):
+    """Looking for its orientation must not swallow the fault of its pixels."""
+    for name in ("bit_flip", "truncated_png"):
+        with pytest.raises(ImageFileError):
+            upright_images(Image.open(hostile[name][0]))
 
 
 def test_url(noise, monkeypatch):

@@ -77,15 +77,31 @@ def test_grids(width, height, grid):
     assert HEIEImageProcessor().get_patch_grid(height, width) == grid
 
 
-@pytest.mark.parametrize(
-    "options", [{"max_patches": 1}, {"crop_to_patches": False}, {"min_patches": 1, "max_patches": 1}]
-)
+@pytest.mark.parametrize("options", [{"crop_to_patches": False}, {"min_patches": 1, "max_patches": 1}])
 def test_one_patch_has_a_thumbnail_too(options):
     processor = make_processor()
     inputs = processor([make_noise(50, 50), make_noise(90, 30)], return_tensors="pt", **options)
     assert inputs["num_patches"].tolist() == [2, 2] and inputs["patch_grid"].tolist() == [[1, 1], [1, 1]]
     assert torch.equal(inputs["pixel_values"][0], inputs["pixel_values"][1])
     assert processor.get_number_of_image_patches(50, 50, options) == 2
+
+
+@pytest.mark.parametrize("limits", [{"min_patches": 99}, {"max_patches": 0}, {"max_patches": 1}, {"min_patches": 0}])
+def test_limits_that_no_number_of_patches_keeps_are_refused(limits):
+    refused = pytest.raises(ValueError, match=r"min_patches=\d+ and max_patches=\d+ leave no number of patches")
+    with refused:
+        make_processor(**limits)
+    with refused:
+        make_processor()(make_noise(50, 50), **limits)
+    with refused:
+        make_processor().get_number_of_image_patches(50, 50, limits)
+
+
+def test_floats_need_no_switch():
+    """Elsewhere `do_rescale=False` says that an array is in [0, 1]; here its type says so."""
+    image = np.asarray(make_noise(50, 40)) / 255
+    with pytest.raises(ValueError, match="do_normalize needs do_rescale"):
+        make_processor()(image, do_rescale=False)
 
 
 def test_patches_come_row_by_row_and_the_thumbnail_last():
@@ -163,6 +179,38 @@ def test_heatmap_cells_are_means_and_the_whole_comes_last():
     cut = make_processor(cells=1).cut_heatmap(heatmap, (2, 2))
     assert cut.dtype == np.float32 and cut.shape == (5, 1, 1)
     assert np.allclose(cut[:, 0, 0] * 16, [2.5, 4.5, 10.5, 12.5, 7.5])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 61), (100, 64), (211, 97)])
+@pytest.mark.parametrize("grid", [(1, 1), (3, 2)])
+def test_heatmap_cells_are_exact_area_means(size, grid):
+    """Against another way to them: every pixel cut into as many pieces as a cell needs, then plain means."""
+    width, height = size
+    heatmap = np.random.default_rng(0).random((height, width))
+    cut = make_processor(cells=8).cut_heatmap(heatmap, grid)
+    columns, rows = grid
+    canvas = make_processor().join_heatmap(cut, grid)
+    assert np.allclose(canvas, means_of_pieces(heatmap, rows * 8, columns * 8), atol=1e-6)
+    assert np.allclose(cut[-1], means_of_pieces(heatmap, 8, 8), atol=1e-6)
+
+
+def means_of_pieces(values, height, width):
+    pieces = values.repeat(height, axis=0).repeat(width, axis=1)
+    return pieces.reshape(height, len(values), width, values.shape[1]).mean(axis=(1, 3))
+
+
+@pytest.mark.parametrize("size", [(97, 97), (150, 131), (640, 451)])
+def test_a_disc_keeps_its_mass_and_its_place(size):
+    width, height = size
+    y, x = np.mgrid[:height, :width] + 0.5
+    disc = np.hypot(x - 0.3 * width, y - 0.6 * height) < 0.1 * height
+    thumbnail = make_processor(cells=56).cut_heatmap(disc, (2, 2))[-1]
+    assert thumbnail.mean() == pytest.approx(disc.mean(), rel=1e-5)
+    cell_y, cell_x = np.mgrid[:56, :56] + 0.5
+    for cells, pixels, scale in ((cell_x, x, 56 / width), (cell_y, y, 56 / height)):
+        centre = (cells * thumbnail).sum() / thumbnail.sum()
+        expected = (pixels * disc).sum() / disc.sum() * scale
+        assert centre == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (3, 2), (12, 1), (1, 5)])

@@ -200,6 +200,27 @@ def test_heatmaps_are_cut_like_their_images(tiny_processor, images, targets):
     assert torch.allclose(batch["score_labels"], torch.tensor([0.0, 0.2, 0.4, 0.6]))
 
 
+@pytest.mark.parametrize("form", ["PIL", "bytes", "path", "cell"])
+def test_a_target_is_read_the_way_its_image_is(tiny_processor, tmp_path, form):
+    """Both stored on their side, with the tag that turns them upright."""
+    upright = np.random.default_rng(0).integers(0, 256, (60, 112), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
+    stored.save(tmp_path / "stored.png", exif=exif)
+    content = (tmp_path / "stored.png").read_bytes()
+    source = {
+        "PIL": Image.open(tmp_path / "stored.png"),
+        "bytes": content,
+        "path": str(tmp_path / "stored.png"),
+        "cell": {"bytes": content, "path": None},
+    }[form]
+    turned = tiny_processor(images=[source], targets=[{"heatmap": source}])
+    plain = tiny_processor(images=[Image.fromarray(upright)], targets=[{"heatmap": Image.fromarray(upright)}])
+    for name in ("pixel_values", "heatmap_labels", "patch_grid"):
+        assert torch.equal(turned[name], plain[name])
+
+
 def test_heatmaps_as_grey_images_and_arrays_are_one(tiny_processor, images):
     levels = np.random.default_rng(0).integers(0, 256, (112, 112), dtype=np.uint8)
     heatmaps = (Image.fromarray(levels), levels / 255)
@@ -215,7 +236,10 @@ def test_heatmaps_as_grey_images_and_arrays_are_one(tiny_processor, images):
         ([{"score": float("nan")}, {}], r"targets\[0\]\['score'\] is nan"),
         ([{}, {"heatmap": np.zeros((112, 112))}], r"targets\[1\].* \(112, 112\), its image \(60, 150\)"),
         ([{"heatmap": np.zeros((1, 112, 112))}, {}], r"targets\[0\].* \(1, 112, 112\), its image \(112, 112\)"),
-        ([{"heatmap": np.full((112, 112), 255.0)}, {}], r"targets\[0\].* from 255 to 255, not in \[0, 1\]"),
+        (
+            [{"heatmap": np.full((112, 112), 255.0)}, {}],
+            r"targets\[0\]\['heatmap'\] .* from 255 to 255, not in \[0, 1\]",
+        ),
         ([{"heatmap": np.full((112, 112), np.nan)}, {}], r"targets\[0\].* not in \[0, 1\]"),
         ([{"heatmap": Image.new("RGB", (112, 112))}, {}], r"targets\[0\].* mode RGB, not L"),
     ],
