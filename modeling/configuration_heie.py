@@ -111,6 +111,21 @@ class HEIEConfig(InternVLConfig):
         "mapper_config": HEIEMapperConfig,
         "scorer_config": HEIEScorerConfig,
     }
+    # `Trainer` gathers the other outputs of an evaluation; of these, images have differently many, or they are large.
+    keys_to_ignore_at_inference = [
+        "past_key_values",
+        "cache",
+        "last_hidden_state",
+        "image_hidden_states",
+        "image_outputs",
+        "heatmap",
+        "local_heatmap",
+        "global_heatmap",
+        "uncertainty",
+        "patch_logits",
+        "patch_log_deviation",
+        "score_states",
+    ]
 
     mapper_config: dict | PreTrainedConfig | None = None
     scorer_config: dict | PreTrainedConfig | None = None

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 from transformers import InternVLForConditionalGeneration
 from transformers import initialization as init
-from transformers.cache_utils import Cache
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.generation import LogitsProcessorList
 from transformers.modeling_utils import slice_logits_to_keep
@@ -76,7 +75,6 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         pixel_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -100,45 +98,43 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
             score_labels: (B,) in [0, 1], 1 = plausible; NaN where unknown.
             num_items_in_batch, num_heatmap_cells, num_scores: how many label tokens, heatmap cells and scores the
                 optimiser step has in all its batches and processes; None counts this batch.
+            kwargs: for the backbone, such as the key-value cache (`past_key_values`, from Transformers 5.24 `cache`).
 
         Raises:
             ValueError: if a row has not exactly its N_i + 1 map tokens and one score token.
         """
         if pixel_values is not None and mm_encoder_outputs is None:
             mm_encoder_outputs = {"image": self.get_image_features(pixel_values, return_dict=True)}
-        outputs = self.model(
+        backbone = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
-        states = outputs.last_hidden_state  # (B, L, D)
+        states = backbone.last_hidden_state  # (B, L, D)
         logits = self.lm_head(slice_logits_to_keep(states, logits_to_keep))
-        losses, assessment = {}, {}
+        losses = {}
         if labels is not None:
             losses["lm"] = lm_loss(logits, labels, num_items_in_batch)
+        assessment = HEIEAssessment()
         if num_patches is not None and self._has_answer(input_ids):
             features = mm_encoder_outputs["image"].last_hidden_state
-            maps, assessment = self.assess_states(states, input_ids, features, num_patches, patch_grid)
+            assessment = self.assess_states(states, input_ids, features, num_patches, patch_grid)
             if heatmap_labels is not None:
-                losses |= self.heatmap_losses(*maps, assessment.heatmap, heatmap_labels, patch_grid, num_heatmap_cells)
+                losses |= self.heatmap_losses(assessment, heatmap_labels, patch_grid, num_heatmap_cells)
             if score_labels is not None:
                 scores = [assessment.score, assessment.token_score, assessment.map_score]
                 losses["score"] = score_loss(scores, score_labels, num_scores)
-        return HEIEOutput(
-            loss=sum(self.config.loss_weights[name] * loss for name, loss in losses.items()) if losses else None,
-            **{f"{name}_loss": loss for name, loss in losses.items()},
-            **assessment,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            last_hidden_state=states,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            image_hidden_states=outputs.image_hidden_states,
-        )
+        named_losses = {f"{name}_loss": loss for name, loss in losses.items()}
+        return HEIEOutput(loss=self._weighted_sum(losses), logits=logits, **backbone, **assessment, **named_losses)
+
+    def _weighted_sum(self, losses: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """None where no labels were given."""
+        if not losses:
+            return None
+        return sum(self.config.loss_weights[name] * loss for name, loss in losses.items())
 
     def _has_answer(self, input_ids: torch.LongTensor | None) -> bool:
         """Whether there are map tokens to read: a prompt alone has none."""
@@ -153,20 +149,20 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         features: torch.Tensor,
         num_patches: torch.LongTensor,
         patch_grid: torch.LongTensor,
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor], HEIEAssessment]:
+    ) -> HEIEAssessment:
         """Mapper, fuser and scorer over the states (B, L, D) AT the map and score tokens among `token_ids` (B, L).
 
-        `features` are the raw vision states (P, 1 + side², D_v), CLS first. Also returns heatmap logits and log s of
-        the single patches, (P, h, w) each.
+        `features` are the raw vision states (P, 1 + side², D_v), CLS first.
         """
-        counts, grid = num_patches.tolist(), patch_grid.tolist()
+        counts = num_patches.tolist()
         dtype = next(self.mapper.parameters()).dtype  # of the heads, see _keep_in_fp32_modules
-        map_states, score_states = (part.to(dtype) for part in self._select_states(states, token_ids, counts))
-        logits, log_deviation = self.mapper(map_states, features[:, 1:].to(dtype))
-        fused = self.fuser(logits, log_deviation, counts, grid)
+        map_states, score_states = self._select_states(states.to(dtype), token_ids, counts)
+        patch_features = features[:, 1:].to(dtype)  # (P, side², D_v)
+        logits, log_deviation = self.mapper(map_states, patch_features)
+        fused = self.fuser(logits, log_deviation, counts, patch_grid.tolist())
         heatmap = [maps.fused for maps in fused]
         score, token_score, map_score = self.scorer(score_states, heatmap)
-        assessment = HEIEAssessment(
+        return HEIEAssessment(
             heatmap=heatmap,
             local_heatmap=[maps.local_map for maps in fused],
             global_heatmap=[maps.global_map for maps in fused],
@@ -174,8 +170,10 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
             score=score,
             token_score=token_score,
             map_score=map_score,
+            patch_logits=logits,
+            patch_log_deviation=log_deviation,
+            score_states=score_states,
         )
-        return (logits, log_deviation), assessment
 
     def _select_states(
         self, states: torch.Tensor, token_ids: torch.LongTensor, num_patches: list[int]
@@ -193,22 +191,25 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
 
     def heatmap_losses(
         self,
-        logits: torch.Tensor,
-        log_deviation: torch.Tensor,
-        fused: list[torch.Tensor],
+        assessment: HEIEAssessment,
         labels: torch.Tensor,
         patch_grid: torch.LongTensor,
         count: torch.Tensor | int | None = None,
     ) -> dict[str, torch.Tensor]:
         """Focal loss on local, global and fused maps and Laplace NLL (Eq. 3) on local and global ones, per cell."""
-        count = (~labels.isnan()).sum().clamp(min=1) if count is None else count
-        gamma, grid = self.config.focal_gamma, patch_grid.tolist()
+        if count is None:
+            count = (~labels.isnan()).sum().clamp(min=1)
+        gamma = self.config.focal_gamma
+        logits = assessment.patch_logits  # (P, h, w)
         focal = quality_focal_loss(logits, labels, gamma, count)
-        per_image = labels.split([columns * rows + 1 for columns, rows in grid])
-        for heatmap, target, shape in zip(fused, per_image, grid, strict=True):
-            canvas = join_patches(target[:-1], *shape)
-            focal = focal + quality_focal_loss(heatmap.logit(eps=1e-6), canvas, gamma, count)
-        return {"heatmap": focal, "laplace": laplace_nll(logits.sigmoid(), log_deviation, labels, count)}
+        grids = patch_grid.tolist()
+        patches_per_image = [columns * rows + 1 for columns, rows in grids]
+        labels_per_image = labels.split(patches_per_image)
+        for heatmap, image_labels, (columns, rows) in zip(assessment.heatmap, labels_per_image, grids, strict=True):
+            target = join_patches(image_labels[:-1], columns, rows)  # (rows * h, columns * w)
+            focal = focal + quality_focal_loss(heatmap.logit(eps=1e-6), target, gamma, count)
+        laplace = laplace_nll(logits.sigmoid(), assessment.patch_log_deviation, labels, count)
+        return {"heatmap": focal, "laplace": laplace}
 
     @torch.no_grad()
     def assess(
@@ -288,10 +289,17 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         states = trace.stack()  # (B, T, D)
         token_ids = outputs.sequences[:, prompt_length : prompt_length + states.shape[1]]
         features = mm_encoder_outputs["image"].last_hidden_state
-        _, assessment = self.assess_states(states, token_ids, features, num_patches, patch_grid)
+        assessment = self.assess_states(states, token_ids, features, num_patches, patch_grid)
         return HEIEGenerateOutput(**outputs, **assessment)
 
-    def prepare_inputs_for_generation(self, input_ids: torch.LongTensor, state_trace=None, **kwargs) -> dict:
+    def prepare_inputs_for_generation(
+        self, input_ids: torch.LongTensor, past_key_values=None, cache=None, state_trace=None, **kwargs
+    ) -> dict:
+        """`generate` takes the arguments that are named here; the cache has its second name from Transformers 5.24."""
+        if past_key_values is not None:
+            kwargs["past_key_values"] = past_key_values
+        if cache is not None:
+            kwargs["cache"] = cache
         return super().prepare_inputs_for_generation(input_ids, **kwargs)
 
     def _update_model_kwargs_for_generation(self, outputs: ModelOutput, model_kwargs: dict, **kwargs) -> dict:

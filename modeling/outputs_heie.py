@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from transformers.generation import GenerateDecoderOnlyOutput
-from transformers.models.internvl.modeling_internvl import InternVLCausalLMOutputWithPast
+from transformers.models.internvl.modeling_internvl import InternVLCausalLMOutputWithPast, InternVLModelOutputWithPast
 from transformers.utils import ModelOutput
 
 
@@ -20,6 +20,9 @@ class HEIEAssessment(ModelOutput):
         score: (B,) float32 in [0, 1], 1 = plausible.
         token_score: (B,) S_token, read from the [SCORE] token.
         map_score: (B,) S_map, read from the fused heatmap.
+        patch_logits: (P, h, w) float32 heatmap logits of the single patches, thumbnail last per image.
+        patch_log_deviation: (P, h, w) float32 log s of the single patches.
+        score_states: (B, D) states of the [SCORE] tokens, as the scorer reads them.
     """
 
     heatmap: list[torch.Tensor] | None = None
@@ -29,11 +32,17 @@ class HEIEAssessment(ModelOutput):
     score: torch.Tensor | None = None
     token_score: torch.Tensor | None = None
     map_score: torch.Tensor | None = None
+    patch_logits: torch.Tensor | None = None
+    patch_log_deviation: torch.Tensor | None = None
+    score_states: torch.Tensor | None = None
 
 
 @dataclass
-class HEIEOutput(HEIEAssessment, InternVLCausalLMOutputWithPast):
+class HEIEOutput(HEIEAssessment, InternVLModelOutputWithPast, InternVLCausalLMOutputWithPast):
     """Output of the forward pass: InternVL's, then the assessment and the components of `loss`.
+
+    It extends the class that the backbone returns, so all fields of that fit, whatever this Transformers names them:
+    the cache is `past_key_values`, from 5.24 `cache`.
 
     Args:
         loss: weighted sum of the component losses that labels were given for.
@@ -46,7 +55,6 @@ class HEIEOutput(HEIEAssessment, InternVLCausalLMOutputWithPast):
     heatmap_loss: torch.Tensor | None = None
     laplace_loss: torch.Tensor | None = None
     score_loss: torch.Tensor | None = None
-    last_hidden_state: torch.Tensor | None = None
 
 
 @dataclass

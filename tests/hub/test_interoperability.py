@@ -133,7 +133,7 @@ def test_dtype_auto_is_that_of_the_saved_weights(tiny_checkpoint, tmp_path, dtyp
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
 
 
-def test_adapters_are_pushed_and_loaded_by_name(hub, tiny_checkpoint, inputs, images):
+def test_adapters_are_pushed_and_loaded_by_name(hub, tiny_checkpoint, inputs, images, transformers_loads_adapters):
     pipeline("image-implausibility", model=tiny_checkpoint).push_to_hub("someone/base")
     base = AutoModelForImageTextToText.from_pretrained("someone/base")
     lora = LoraConfig(

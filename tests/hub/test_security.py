@@ -36,7 +36,7 @@ def test_a_pickle_beside_the_weights_is_not_read(stranger):
     AutoModelForImageTextToText.from_pretrained(stranger)
 
 
-def test_a_pickled_adapter_is_refused(stranger, tmp_path):
+def test_a_pickled_adapter_is_refused(stranger, tmp_path, transformers_loads_adapters):
     model = AutoModelForImageTextToText.from_pretrained(stranger)
     model.add_adapter(LoraConfig(target_modules=["q_proj"]))
     model.save_pretrained(tmp_path / "adapter")

@@ -1,7 +1,10 @@
 """The grammar holds for whatever weights, and the states traced while decoding are those of a full forward."""
 
+import inspect
+
 import pytest
 import torch
+from transformers import InternVLModel, StaticCache
 
 from heie_hf.modeling.generation_heie import ChainOfThoughtRow, fit_budgets
 
@@ -46,6 +49,8 @@ def assert_same_assessment(one, other, tolerance=1e-5):
     for name in ("heatmap", "global_heatmap", "local_heatmap", "uncertainty"):
         for left, right in zip(one[name], other[name], strict=True):
             torch.testing.assert_close(left, right, atol=tolerance, rtol=0)
+    for name in ("patch_logits", "patch_log_deviation", "score_states"):
+        torch.testing.assert_close(one[name], other[name], atol=10 * tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -132,17 +137,41 @@ def test_what_the_grammar_cannot_do_is_refused(tiny_model, tiny_processor, image
         tiny_model.generate(**tiny_processor(images=images[:1], return_tensors="pt"), **arguments)
 
 
-def test_a_decode_step_compiles_without_graph_breaks(tiny_model, tiny_processor, images):
-    from transformers import StaticCache
+def cache_name():
+    """Of the argument: `past_key_values` until Transformers 5.23, `cache` from 5.24."""
+    return "cache" if "cache" in inspect.signature(InternVLModel.forward).parameters else "past_key_values"
 
+
+def test_a_cache_of_the_user_is_filled(tiny_model, tiny_processor, images):
+    inputs = tiny_processor(images=images[:1], return_tensors="pt")
+    cache = StaticCache(config=tiny_model.config.text_config, max_cache_len=512)
+    own = tiny_model.generate(**inputs, return_dict_in_generate=True, **{cache_name(): cache})
+    assert cache.get_seq_length() == own.sequences.shape[1] - 1
+    assert getattr(own, cache_name()) is cache
+    assert_same_assessment(own, tiny_model.generate(**inputs, return_dict_in_generate=True))
+
+
+def test_the_forward_pass_returns_what_the_backbone_does(tiny_model, tiny_processor, images):
+    """Whatever this Transformers calls it, and nothing of it is deprecated in the way it is passed on."""
+    inputs = tiny_processor(images=images[:1], return_tensors="pt")
+    arguments = {name: inputs[name] for name in ("input_ids", "pixel_values", "attention_mask")}
+    asked = {"output_hidden_states": True, "use_cache": True}
+    backbone = tiny_model.model(**arguments, **asked)
+    outputs = tiny_model(**arguments, **asked)
+    assert {*backbone} < {*outputs}
+    assert getattr(outputs, cache_name()).get_seq_length() == inputs["input_ids"].shape[1]
+    assert torch.equal(outputs.last_hidden_state, backbone.last_hidden_state)
+
+
+def test_a_decode_step_compiles_without_graph_breaks(tiny_model, tiny_processor, images):
     inputs = tiny_processor(images=images[:1], return_tensors="pt")
     cache = StaticCache(config=tiny_model.config.text_config, max_cache_len=inputs["input_ids"].shape[1] + 4)
     step = torch.compile(tiny_model.forward, fullgraph=True, backend="aot_eager")
     position = inputs["input_ids"].shape[1]
     with torch.no_grad():
         prompt = {k: inputs[k] for k in ("input_ids", "pixel_values")}
-        tiny_model(**prompt, past_key_values=cache)
+        tiny_model(**prompt, **{cache_name(): cache})
         token = inputs["input_ids"][:, -1:]
-        compiled = step(input_ids=token, past_key_values=cache, position_ids=torch.tensor([[position]]))
+        compiled = step(input_ids=token, position_ids=torch.tensor([[position]]), **{cache_name(): cache})
         full = tiny_model(**{**prompt, "input_ids": torch.cat([inputs["input_ids"], token], dim=1)})
     torch.testing.assert_close(compiled.last_hidden_state[:, -1], full.last_hidden_state[:, -1], atol=1e-5, rtol=0)

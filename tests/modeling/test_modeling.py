@@ -12,9 +12,12 @@ from transformers import (
     AutoModelForImageTextToText,
     InternVLConfig,
     InternVLForConditionalGeneration,
+    Trainer,
+    TrainingArguments,
 )
 
 from heie_hf import HEIEConfig, HEIEForImplausibility
+from heie_hf.modeling.fusion_heie import resize_map
 
 
 def training_batch(processor, images, targets):
@@ -55,6 +58,49 @@ def test_batched_is_single_in_every_loss(tiny_model, tiny_processor, images, tar
     for name in ("loss", "lm_loss", "heatmap_loss", "laplace_loss", "score_loss"):
         total = sum(part[name] for part in parts)
         torch.testing.assert_close(total, whole[name], rtol=1e-5, atol=1e-6)
+
+
+def test_heatmap_and_score_follow_from_the_parts_that_are_returned(tiny_model, tiny_processor, images):
+    inputs = tiny_processor(images=images, return_tensors="pt")
+    outputs = tiny_model.assess(**inputs)
+    num_patches, patch_grid = inputs["num_patches"].tolist(), inputs["patch_grid"].tolist()
+    assert outputs.patch_logits.shape == outputs.patch_log_deviation.shape == (sum(num_patches), 16, 16)
+    assert outputs.score_states.shape == (len(images), tiny_model.config.text_config.hidden_size)
+    fused = tiny_model.fuser(outputs.patch_logits, outputs.patch_log_deviation, num_patches, patch_grid)
+    for maps, heatmap, deviation in zip(fused, outputs.heatmap, outputs.uncertainty, strict=True):
+        assert torch.equal(maps.fused, heatmap) and torch.equal(maps.deviation, deviation)
+    for score, name in zip(
+        tiny_model.scorer(outputs.score_states, outputs.heatmap), ("score", "token_score", "map_score"), strict=True
+    ):
+        assert torch.equal(score, outputs[name])
+
+
+def test_the_last_map_of_an_image_is_that_of_its_thumbnail(make_tiny_model, tiny_processor, images):
+    """With the fusion "global" it alone makes the heatmap."""
+    model = make_tiny_model(fusion="global")
+    inputs = tiny_processor(images=images, return_tensors="pt")
+    outputs = model.assess(**inputs)
+    per_image = outputs.patch_logits.split(inputs["num_patches"].tolist())
+    for patch_logits, heatmap in zip(per_image, outputs.heatmap, strict=True):
+        size = tuple(heatmap.shape)
+        torch.testing.assert_close(resize_map(patch_logits[-1].sigmoid(), size), heatmap)
+
+
+def test_a_plain_trainer_gathers_logits_and_scores_only(make_tiny_model, tiny_processor, images, targets, tmp_path):
+    arguments = TrainingArguments(
+        tmp_path, remove_unused_columns=False, per_device_eval_batch_size=2, use_cpu=True, report_to=[]
+    )
+    rows = list(zip(images, targets, strict=True))
+
+    def collate(rows):
+        return dict(training_batch(tiny_processor, *map(list, zip(*rows, strict=True))))
+
+    trainer = Trainer(make_tiny_model(), arguments, data_collator=collate)
+    trainer.label_names = ["labels", "heatmap_labels", "score_labels"]
+    _, predictions, _ = trainer.prediction_step(trainer.model, collate(rows), prediction_loss_only=False)
+    logits, *scores = [prediction for prediction in predictions if prediction.ndim]
+    assert logits.shape[-1] == len(tiny_processor.tokenizer)
+    assert [tuple(score.shape) for score in scores] == [(4,), (4,), (4,)]
 
 
 def test_padded_is_unpadded(tiny_model, tiny_processor, images):
