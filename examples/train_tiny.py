@@ -30,8 +30,8 @@ from heie_hf.metrics.text import issue_metrics
 from heie_hf.modeling.modeling_heie import HEIEForImplausibility
 from heie_hf.processing.processing_heie import HEIEProcessor
 from heie_hf.recipes.heie_tiny import ImageScoreCollator, PartsAndDefects, collate_cells, new_model, scenes
-from heie_hf.training.collator import DEFAULT_TEXT_SOURCE
-from heie_hf.training.trainer import HEIETrainer, HEIETrainingArguments
+from heie_hf.text_sources import TextSource
+from heie_hf.training import HEIETrainer, HEIETrainingArguments
 
 TRAIN, TEST = SPLITS["train"], SPLITS["test"]
 BATCH = 16  # images, in all processes together
@@ -68,12 +68,23 @@ def finish(trainer: Trainer, folder: Path) -> None:
 
 def train_vision(rows: Dataset, model: PartsAndDefects, folder: Path, steps: int, seed: int) -> None:
     set_seed(seed)
-    settings = {"learning_rate": 2e-3, "weight_decay": 0.05, "adam_beta2": 0.98, "remove_unused_columns": False}
-    args = arguments(TrainingArguments, folder, max_steps=steps, seed=seed, **settings)
-    # A scene is shown as often as it has defects, one without any once.
-    shown = [index for index, defects in enumerate(rows["defects"]) for _ in defects or [None]]
+    args = arguments(
+        TrainingArguments,
+        folder,
+        max_steps=steps,
+        seed=seed,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        remove_unused_columns=False,
+    )
+    shown = []
+    for index, defects in enumerate(rows["defects"]):
+        times = max(1, len(defects))  # a scene is shown as often as it has defects, one without any once
+        shown += [index] * times
     rows = rows.select_columns(["cells", "tiles"]).select(shown)
-    finish(Trainer(model, args, collate_cells, train_dataset=rows), folder)
+    trainer = Trainer(model, args, collate_cells, train_dataset=rows)
+    finish(trainer, folder)
 
 
 def train_jointly(
@@ -81,21 +92,24 @@ def train_jointly(
     model: HEIEForImplausibility,
     processor: HEIEProcessor,
     folder: Path,
-    text_source: dict | str = DEFAULT_TEXT_SOURCE,
+    text_source: dict | str | None = None,
     **settings,
 ) -> None:
     """One phase of the joint training; the tower takes part if its gradients are on."""
     rate = settings["learning_rate"]
-    groups = [{"params": [], "lr": rate}, {"params": [], "lr": rate * TOWER_RATE}]
+    heads = {"params": [], "lr": rate}
+    tower = {"params": [], "lr": rate * TOWER_RATE}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[name.startswith("model.vision_tower.")]["params"].append(parameter)
+            group = tower if name.startswith("model.vision_tower.") else heads
+            group["params"].append(parameter)
+    optimizer = torch.optim.AdamW([heads, tower], betas=(0.9, 0.98), weight_decay=0.05)
     trainer = HEIETrainer(
         model,
         arguments(HEIETrainingArguments, folder, **settings),
-        ImageScoreCollator(processor, text_source, settings["seed"]),
+        ImageScoreCollator(processor, text_source),
         train_dataset=rows.remove_columns(["cells", "tiles"]),
-        optimizers=(torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.05), None),
+        optimizers=(optimizer, None),
     )
     finish(trainer, folder)
 
@@ -108,27 +122,23 @@ def train(folder: Path, options: argparse.Namespace) -> Path:
     """
     rounds = [folder / f"vision-{number}" for number in range(len(options.vision_steps))]
     text, heads, joint = folder / "text", folder / "heads", folder / "joint"
-    if (joint / "final").exists():
+    if is_done(joint):
         return joint / "final"
-    for number, (stage, steps) in enumerate(zip(rounds, options.vision_steps)):
-        if not (stage / "final").exists():
+    for number, steps in enumerate(options.vision_steps):
+        if not is_done(rounds[number]):
             seer = load_tower(rounds[number - 1]) if number else new_tower(options.seed)
-            train_vision(draw(options, number), seer, stage, steps, options.seed + number)
-    num_heads = round(options.joint_steps * TOWER_RESTS)
-    if not (heads / "final").exists():
+            train_vision(draw(options, number), seer, rounds[number], steps, options.seed + number)
+    if not is_done(heads):
         rows = draw(options, len(rounds))
-        if not (text / "final").exists():
+        if not is_done(text):
             train_text(rows, load_tower(rounds[-1]), text, options)
-        model, processor = load(text / "final")
-        model.model.vision_tower.requires_grad_(False)
-        floor = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.3}}
-        settings = {"max_steps": num_heads, "seed": options.seed + 1, "learning_rate": 2e-3}
-        train_jointly(rows, model, processor, heads, **settings, **floor)
-    model, processor = load(heads / "final")
-    model.config.focal_gamma = 0.0  # with more, what it is unsure of comes out too strong
-    settings = {"max_steps": options.joint_steps - num_heads, "seed": options.seed + 2, "learning_rate": 1e-3}
-    train_jointly(draw(options, len(rounds) + 1), model, processor, joint, **settings)
+        train_heads(rows, text, heads, options)
+    train_all(draw(options, len(rounds) + 1), heads, joint, options)
     return joint / "final"
+
+
+def is_done(stage: Path) -> bool:
+    return (stage / "final").exists()
 
 
 def train_text(rows: Dataset, seer: PartsAndDefects, folder: Path, options: argparse.Namespace) -> None:
@@ -137,16 +147,60 @@ def train_text(rows: Dataset, seer: PartsAndDefects, folder: Path, options: argp
     set_seed(options.seed)
     model, processor = new_model(rows, seer.tower)
     model.model.vision_tower.requires_grad_(False)
-    settings = {"max_steps": options.text_steps, "seed": options.seed, "learning_rate": 2e-3}
-    unasked = {"heatmap": 0.0, "laplace": 0.0, "score": 0.0}
-    train_jointly(rows, model, processor, folder, "reference", loss_weights=unasked, **settings)
+    train_jointly(
+        rows,
+        model,
+        processor,
+        folder,
+        TextSource.REFERENCE,
+        loss_weights={"heatmap": 0.0, "laplace": 0.0, "score": 0.0},
+        max_steps=options.text_steps,
+        seed=options.seed,
+        learning_rate=2e-3,
+    )
+
+
+def train_heads(rows: Dataset, before: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Heads and language model; the tower rests."""
+    model, processor = load(before / "final")
+    model.model.vision_tower.requires_grad_(False)
+    train_jointly(
+        rows,
+        model,
+        processor,
+        folder,
+        max_steps=num_head_steps(options),
+        seed=options.seed + 1,
+        learning_rate=2e-3,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.3},
+    )
+
+
+def train_all(rows: Dataset, before: Path, folder: Path, options: argparse.Namespace) -> None:
+    """Everything, the tower too."""
+    model, processor = load(before / "final")
+    model.config.focal_gamma = 0.0  # with more, what it is unsure of comes out too strong
+    train_jointly(
+        rows,
+        model,
+        processor,
+        folder,
+        max_steps=options.joint_steps - num_head_steps(options),
+        seed=options.seed + 2,
+        learning_rate=1e-3,
+    )
+
+
+def num_head_steps(options: argparse.Namespace) -> int:
+    return round(options.joint_steps * TOWER_RESTS)
 
 
 def draw(options: argparse.Namespace, stage: int) -> Dataset:
     """The scenes of a stage; no other stage has them."""
     with PartialState().main_process_first():
-        folder, first = options.output_dir / "scenes", stage * options.num_scenes
-        return scenes(TRAIN.seed, options.num_scenes, folder, first)
+        first = stage * options.num_scenes
+        return scenes(TRAIN.seed, options.num_scenes, options.output_dir / "scenes", first)
 
 
 def new_tower(seed: int) -> PartsAndDefects:
@@ -167,26 +221,40 @@ def load(folder: Path) -> tuple[HEIEForImplausibility, HEIEProcessor]:
 
 def export(model: HEIEForImplausibility, processor: HEIEProcessor, folder: Path) -> None:
     """Half the bytes as float16 tensors; the config says float32, so `from_pretrained` computes in that."""
-    model.save_pretrained(folder, state_dict={name: value.half() for name, value in model.state_dict().items()})
+    halves = {name: tensor.half() for name, tensor in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=halves)
     processor.save_pretrained(folder)
 
 
 @torch.no_grad()
-def evaluate(model: HEIEForImplausibility, processor: HEIEProcessor, seed: int, count: int, own_text: bool) -> dict:
-    """Metrics on the first scenes of a seed, with the model's own text or without any. Never with given text."""
-    maps, scores, issues, planted = [], [], [], []
-    for start in tqdm(range(0, count, 10), desc=f"evaluate, {'own' if own_text else 'no'} text"):
+def evaluate(
+    model: HEIEForImplausibility, processor: HEIEProcessor, seed: int, count: int, text: TextSource
+) -> dict[str, float]:
+    """Metrics on the first scenes of a seed, with generated text or none. Never with the reference text."""
+    heatmaps, targets = [], []
+    scores, true_scores = [], []
+    issues, planted = [], []
+    for start in tqdm(range(0, count, 10), desc=f"evaluate, {text} text"):
         batch = [draw_scene(seed, index) for index in range(start, min(start + 10, count))]
         inputs = processor(images=[scene.image for scene in batch], return_tensors="pt")
-        outputs = model.generate(**inputs, return_dict_in_generate=True) if own_text else model.assess(**inputs)
-        results = processor.post_process(outputs, target_sizes=[scene.heatmap.shape for scene in batch])
-        maps += [(result["predicted_heatmap"], scene.heatmap) for result, scene in zip(results, batch)]
-        scores += [(result["score"], scene.score) for result, scene in zip(results, batch)]
-        issues += [issues_in(result["analysis"]) for result in results]
-        planted += [{defect.kind for defect in scene.defects} for scene in batch]
-    figures = heatmap_metrics(*zip(*maps)) | score_metrics(*zip(*scores))
+        if text == TextSource.GENERATED:
+            outputs = model.generate(**inputs, return_dict_in_generate=True)
+        else:
+            outputs = model.assess(**inputs)
+        sizes = [scene.heatmap.shape for scene in batch]
+        results = processor.post_process(outputs, target_sizes=sizes)
+        for scene, result in zip(batch, results):
+            heatmaps.append(result["predicted_heatmap"])
+            targets.append(scene.heatmap)
+            scores.append(result["score"])
+            true_scores.append(scene.score)
+            issues.append(issues_in(result["analysis"]))
+            planted.append({defect.kind for defect in scene.defects})
+    figures = heatmap_metrics(heatmaps, targets) | score_metrics(scores, true_scores)
     del figures["per_image"]
-    return figures | (issue_metrics(issues, planted) if own_text else {})
+    if text == TextSource.GENERATED:
+        figures |= issue_metrics(issues, planted)
+    return figures
 
 
 def read_options() -> argparse.Namespace:
@@ -204,14 +272,15 @@ def read_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    options, process = read_options(), PartialState(cpu=True)
+    options = read_options()
+    process = PartialState(cpu=True)
     trained = train(options.output_dir, options)
     if process.is_main_process:
         export(*load(trained), options.export_dir)
         model, processor = load(options.export_dir)
-        for own_text in (True, False):
-            figures = evaluate(model.eval(), processor, options.test_seed, options.num_test_scenes, own_text)
-            print(json.dumps({"text": "own" if own_text else "none", "seed": options.test_seed} | figures), flush=True)
+        for text in (TextSource.GENERATED, TextSource.NONE):
+            figures = evaluate(model.eval(), processor, options.test_seed, options.num_test_scenes, text)
+            print(json.dumps({"text": text, "seed": options.test_seed} | figures), flush=True)
 
 
 if __name__ == "__main__":

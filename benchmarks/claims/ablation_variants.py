@@ -71,7 +71,7 @@ VARIANTS = {
     "one-patch": Variant(max_patches=1),
     "texts-none": Variant(text_source={"none": 1.0}),
     "texts-reference": Variant(text_source={"reference": 1.0}),
-    "texts-own": Variant(text_source={"reference": 0.36, "none": 0.4, "own": 0.24}),
+    "texts-generated": Variant(text_source={"reference": 0.36, "none": 0.4, "generated": 0.24}),
 }
 
 
@@ -132,15 +132,15 @@ TABLES = {
             "trained and used without text": Cell("texts-none"),
             "used without text": Cell("heie", printed=TEXT.rows["none"]),
             "with the reference text": Cell("heie", "reference", printed=TEXT.rows["reference"]),
-            "with its own text (HEIE)": Cell("heie", "generated", printed=TEXT.rows["generated"]),
+            "with generated text (HEIE)": Cell("heie", "generated", printed=TEXT.rows["generated"]),
         },
     ),
     "training-text": Table(
-        "What text it is shown in training; used with its own text",
+        "What text it is shown in training; used with generated text",
         MAIN,
         {
             "reference texts alone": Cell("texts-reference", "generated"),
-            "reference, none and its own": Cell("texts-own", "generated"),
+            "reference, none and generated": Cell("texts-generated", "generated"),
             "reference, none and another image's (HEIE)": Cell("heie", "generated"),
         },
     ),

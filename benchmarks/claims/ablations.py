@@ -69,7 +69,7 @@ class Runs:
             max_steps=options.steps,
             per_device_train_batch_size=options.batch_size,
             learning_rate=options.learning_rate,
-            own_text_steps=50,
+            generated_text_steps=50,
             seed=seed,
         )
 

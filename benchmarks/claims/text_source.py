@@ -1,11 +1,11 @@
-"""Which texts must a model see in training, so that its score holds with its own text and without any?
+"""Which texts must a model see in training, so that its score holds with generated text and without any?
 
     python -m benchmarks.claims.text_source --model runs/heie-tiny/heads/final --output-dir runs/text-source
 
-Trains the same model with each mix of `text_source`, evaluates each with the reference text, its own text and no text
-on scenes it has never seen, and writes the table into docs/text_source.md. Every training and every cell is kept in
-the output folder: run it again after an interruption, and it goes on. Without --model, the embedded model's shape with
-random weights is trained, which takes far more steps.
+Trains the same model with each mix of `text_source`, evaluates each with the reference text, generated text and no
+text on scenes it has never seen, and writes the table into docs/text_source.md. Every training and every cell is kept
+in the output folder: run it again after an interruption, and it goes on. Without --model, the embedded model's shape
+with random weights is trained, which takes far more steps.
 """
 
 import argparse
@@ -24,9 +24,9 @@ MIXES = {
     "reference": {"reference": 1.0},
     "reference, none": {"reference": 0.6, "none": 0.4},
     "reference, none, swapped (default)": DEFAULT_TEXT_SOURCE,
-    "reference, none, own": {"reference": 0.36, "none": 0.4, "own": 0.24},
+    "reference, none, generated": {"reference": 0.36, "none": 0.4, "generated": 0.24},
 }
-TEXTS = {"reference": "given text", "generated": "own text", "none": "no text"}
+TEXTS = {"reference": "reference text", "generated": "generated text", "none": "no text"}
 FIGURES = {"plcc": "Score: PLCC", "cc": "Heatmap: CC"}
 
 
@@ -38,7 +38,7 @@ def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--own-text-steps", type=int, default=50)
+    parser.add_argument("--generated-text-steps", type=int, default=50)
     parser.add_argument("--freeze-vision", action="store_true", help="the vision tower does not learn: faster")
     parser.add_argument("--num-train", type=int, default=2000)
     parser.add_argument("--num-test", type=int, default=500)
@@ -63,7 +63,7 @@ def cells_of(mix: dict[str, float], rows: Dataset, test_rows: Dataset, folder: P
     """metrics.json of the model trained with this mix, for each kind of text."""
     settings = {
         "text_source": mix,
-        "own_text_steps": options.own_text_steps,
+        "generated_text_steps": options.generated_text_steps,
         "max_steps": options.steps,
         "per_device_train_batch_size": options.batch_size,
         "learning_rate": options.learning_rate,

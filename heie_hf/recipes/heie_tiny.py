@@ -1,6 +1,7 @@
 """What the embedded default is made of and trained on; `examples/train_tiny.py` trains it, stage by stage."""
 
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from heie_hf.data.synthetic.export import scene_id, to_row
 from heie_hf.modeling.configuration_heie import HEIEConfig
 from heie_hf.modeling.mapper_heie import sincos_positions
 from heie_hf.modeling.modeling_heie import HEIEForImplausibility
+from heie_hf.processing.explanation_heie import SECTIONS
 from heie_hf.processing.image_processing_heie import HEIEImageProcessor
 from heie_hf.processing.processing_heie import HEIEProcessor
 from heie_hf.recipes.tokenizer import train_tokenizer
+from heie_hf.text_sources import TextSource
 from heie_hf.training.collator import Draw, HEIEDataCollator
 
 CELL = 14  # pixels of a vision patch
@@ -49,28 +52,38 @@ TEXT = {
     "initializer_range": 0.06,  # Qwen2's 0.02 is meant for wider models: this one learns faster from larger values
 }
 
-NUM_PARTS, NUM_DEFECTS = len(PARTS) - 1, len(DEFECTS) - 1
+NUM_PARTS = len(PARTS) - 1
+NUM_DEFECTS = len(DEFECTS) - 1
 NUM_LABELS = NUM_PARTS + NUM_DEFECTS + 4
 LABEL_BITS = np.uint64(1) << np.arange(NUM_LABELS, dtype=np.uint64)
 PART_BITS = np.append(np.uint64(0), LABEL_BITS[:NUM_PARTS])  # nothing for the background
 DEFECT_BITS = np.append(np.uint64(0), LABEL_BITS[NUM_PARTS:-4])
 # From the left, from the right. A shadow is wrong where two sides do not match; the tower finds that relation only if
 # it is told the sides.
-LIGHT_BITS, SHADOW_BITS = LABEL_BITS[-4:-2], LABEL_BITS[-2:]
+LIGHT_BITS = LABEL_BITS[-4:-2]
+SHADOW_BITS = LABEL_BITS[-2:]
 WRITING = PART_BITS[PARTS.index("sign board")] | PART_BITS[PARTS.index("letter")]
-MEAN, STD = (
-    torch.tensor(value).view(3, 1, 1) * 255 for value in (IMAGE_PROCESSOR.image_mean, IMAGE_PROCESSOR.image_std)
-)
+# of pixels in 0..255
+MEAN = torch.tensor(IMAGE_PROCESSOR.image_mean).view(3, 1, 1) * 255
+STD = torch.tensor(IMAGE_PROCESSOR.image_std).view(3, 1, 1) * 255
 
 
 def look(labels: np.ndarray, columns: int, rows: int, samples: int = 7) -> np.ndarray:
     """(H, W) bit sets to (rows * columns, 8, 8): what is seen at any of samples^2 points of each cell."""
     height, width = labels.shape
-    y = ((np.arange(rows * SIDE * samples) + 0.5) * height / (rows * SIDE * samples)).astype(int)
-    x = ((np.arange(columns * SIDE * samples) + 0.5) * width / (columns * SIDE * samples)).astype(int)
-    points = labels[y[:, None], x].reshape(rows, SIDE, samples, columns, SIDE, samples)
-    cells = np.bitwise_or.reduce(np.bitwise_or.reduce(points, axis=5), axis=2)  # (rows, 8, columns, 8)
+    y = _points(height, rows * SIDE * samples)
+    x = _points(width, columns * SIDE * samples)
+    points = labels[y[:, None], x]
+    points = points.reshape(rows, SIDE, samples, columns, SIDE, samples)
+    cells = np.bitwise_or.reduce(points, axis=5)
+    cells = np.bitwise_or.reduce(cells, axis=2)  # (rows, 8, columns, 8)
     return cells.swapaxes(1, 2).reshape(-1, SIDE, SIDE)
+
+
+def _points(length: int, count: int) -> np.ndarray:
+    """(count,): pixels at equal distances along a side of the picture."""
+    centers = np.arange(count) + 0.5
+    return (centers * length / count).astype(int)
 
 
 def side_bits(scene: Scene) -> np.ndarray:
@@ -90,13 +103,19 @@ def draw_rows(seed: int, indices: list[int]):
     for index in indices:
         scene = draw_scene(seed, index)
         labels = PART_BITS[scene.parts] | DEFECT_BITS[scene.defect_map] | side_bits(scene)
-        grid = IMAGE_PROCESSOR.get_patch_grid(*labels.shape)
-        cells = np.concatenate([look(labels, *grid), look(labels, 1, 1)])  # (N + 1, 8, 8)
-        tiles = IMAGE_PROCESSOR(scene.image, do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"]
+        columns, rows = IMAGE_PROCESSOR.get_patch_grid(*labels.shape)
+        patches = look(labels, columns, rows)
+        thumbnail = look(labels, 1, 1)
+        cells = np.concatenate([patches, thumbnail])  # (N + 1, 8, 8)
+        inputs = IMAGE_PROCESSOR(scene.image, do_rescale=False, do_normalize=False, return_tensors="np")
+        tiles = inputs["pixel_values"].astype(np.uint8)
         image = io.BytesIO()
         scene.image.save(image, "BMP")  # read back many times in training
-        row = to_row(scene, scene_id(seed, index)) | {"image": {"bytes": image.getvalue(), "path": None}}
-        yield row | {"cells": cells.tobytes(), "tiles": tiles.astype(np.uint8).tobytes()}
+        row = to_row(scene, scene_id(seed, index))
+        row["image"] = {"bytes": image.getvalue(), "path": None}
+        row["cells"] = cells.tobytes()
+        row["tiles"] = tiles.tobytes()
+        yield row
 
 
 def scenes(seed: int, count: int, folder: Path, first: int = 0) -> Dataset:
@@ -141,42 +160,55 @@ class PartsAndDefects(nn.Module):
 
 def mirror(cells: np.ndarray) -> np.ndarray:
     """(n, 8, 8) bit sets of the mirrored patches: left is right, in place and in meaning."""
-    sides = np.bitwise_or.reduce(np.concatenate([LIGHT_BITS, SHADOW_BITS]))
-    mirrored = cells & ~sides
+    mirrored = cells.copy()
     for left, right in (LIGHT_BITS, SHADOW_BITS):
-        mirrored |= np.where(cells & left, right, np.uint64(0)) | np.where(cells & right, left, np.uint64(0))
+        mirrored &= ~(left | right)
+        mirrored |= np.where(cells & left, right, np.uint64(0))
+        mirrored |= np.where(cells & right, left, np.uint64(0))
     return mirrored[..., ::-1]
 
 
 def collate_cells(rows: list[dict]) -> dict[str, torch.Tensor]:
     """Rows to `pixel_values` (P, 3, 112, 112) and `labels` (P, 64, labels), 0 or 1; half the patches mirrored."""
-    cells = np.concatenate([np.frombuffer(row["cells"], np.uint64).reshape(-1, SIDE, SIDE) for row in rows])
-    shape = (-1, 3, CELL * SIDE, CELL * SIDE)
-    tiles = np.concatenate([np.frombuffer(row["tiles"], np.uint8).reshape(shape) for row in rows])
-    chosen = (torch.rand(len(cells)).numpy() < 0.5) & ~(cells & WRITING).any(axis=(1, 2))
-    cells[chosen], tiles[chosen] = mirror(cells[chosen]), tiles[chosen][..., ::-1]
-    labels = (cells.reshape(-1, SIDE**2, 1) & LABEL_BITS != 0).astype(np.float32)
-    return {"pixel_values": (torch.from_numpy(tiles) - MEAN) / STD, "labels": torch.from_numpy(labels)}
+    cells = b"".join(row["cells"] for row in rows)
+    cells = np.frombuffer(cells, np.uint64).reshape(-1, SIDE, SIDE).copy()  # (P, 8, 8)
+    tiles = b"".join(row["tiles"] for row in rows)
+    tiles = np.frombuffer(tiles, np.uint8).reshape(-1, 3, CELL * SIDE, CELL * SIDE).copy()  # (P, 3, 112, 112)
+    has_writing = (cells & WRITING).any(axis=(1, 2))
+    chosen = torch.rand(len(cells)).numpy() < 0.5
+    chosen &= ~has_writing
+    cells[chosen] = mirror(cells[chosen])
+    tiles[chosen] = tiles[chosen][..., ::-1]
+    labels = cells.reshape(-1, SIDE**2, 1) & LABEL_BITS != 0  # (P, 64, labels)
+    return {
+        "pixel_values": (torch.from_numpy(tiles) - MEAN) / STD,
+        "labels": torch.from_numpy(labels.astype(np.float32)),
+    }
 
 
 class ImageScoreCollator(HEIEDataCollator):
     """Rows that show the reference text do not teach the score: it would be read from a text that is always right, and
-    the model's own is not."""
+    the generated one is not."""
 
     def targets(self, rows: list[dict], draws: list[Draw]) -> list[dict]:
         targets = super().targets(rows, draws)
-        return [
-            target | {"score": None} if draw.source == "reference" else target for target, draw in zip(targets, draws)
-        ]
+        for target, draw in zip(targets, draws):
+            if draw.source == TextSource.REFERENCE:
+                target["score"] = None
+        return targets
 
 
 def new_model(rows: Dataset, tower: InternVLVisionModel) -> tuple[HEIEForImplausibility, HEIEProcessor]:
     """The whole model around a trained tower, and a processor with a vocabulary of the scenes' texts."""
-    texts = rows.select(range(min(len(rows), 5000))).select_columns(["description", "regions", "analysis"])
-    sections = [list(texts[name]) for name in texts.column_names]
-    tokenizer = train_tokenizer(sum(sections, []), vocab_size=700, max_patches=IMAGE_PROCESSOR.max_patches)
+    first = rows.select(range(min(len(rows), 5000))).select_columns(list(SECTIONS))
+    sections = [list(first[name]) for name in SECTIONS]
+    texts = itertools.chain.from_iterable(sections)
+    tokenizer = train_tokenizer(texts, vocab_size=700, max_patches=IMAGE_PROCESSOR.max_patches)
     processor = HEIEProcessor(IMAGE_PROCESSOR, tokenizer, image_seq_length=(SIDE // 2) ** 2)
-    longest = [max(map(len, tokenizer(section)["input_ids"])) for section in sections]
+    max_tokens = []
+    for section in sections:
+        longest = max(len(ids) for ids in tokenizer(section)["input_ids"])
+        max_tokens.append(longest + 8)
     config = HEIEConfig(
         text_config=TEXT | {"vocab_size": len(tokenizer)},
         vision_config=VISION,
@@ -184,7 +216,7 @@ def new_model(rows: Dataset, tower: InternVLVisionModel) -> tuple[HEIEForImplaus
         scorer_config={"hidden_size": 128},
         tie_word_embeddings=True,
         image_seq_length=(SIDE // 2) ** 2,
-        section_max_tokens=[length + 8 for length in longest],
+        section_max_tokens=max_tokens,
         focal_gamma=0.5,  # the paper's 2 hardly asks for the faint parts of a soft map
         loss_weights={"heatmap": 20.0, "laplace": 0.02, "score": 20.0},
         training_data_notice=NOTICE,

@@ -1,9 +1,10 @@
 """Training: `heie train`, the trainer, and what it feeds on."""
 
+from .arguments import HEIETrainingArguments
 from .collator import HEIEDataCollator
 from .recipe import TrainingError, read_recipe
 from .run import make_trainer, train
-from .trainer import HEIETrainer, HEIETrainingArguments
+from .trainer import HEIETrainer
 
 __all__ = [
     "HEIEDataCollator",

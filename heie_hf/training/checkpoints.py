@@ -8,6 +8,8 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from heie_hf.training.writing import whole_draft
+
 UNFINISHED = "_unfinished"  # what is being written is in here; uploads leave out names that begin with "_"
 
 
@@ -18,27 +20,37 @@ class WholeCheckpoints(Trainer):
         """As in `Trainer`, but the checkpoint gets its name when all processes have written everything.
 
         So `resume_from_checkpoint=True` never sees one that a killed run left half-written.
+
+        Raises:
+            OSError: if it cannot be written, naming the checkpoint; nothing of it is left.
         """
-        run_dir, name = self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        draft, final = os.path.join(run_dir, UNFINISHED, name), os.path.join(run_dir, name)
+        run_dir = self._get_output_dir(trial)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        draft = os.path.join(run_dir, UNFINISHED, name)
+        final = os.path.join(run_dir, name)
         if self.args.should_save:
             shutil.rmtree(os.path.dirname(draft), ignore_errors=True)  # what a killed run left
         self.accelerator.wait_for_everyone()
+        with whole_draft(os.path.dirname(draft), final, self.args.should_save):
+            self._write_checkpoint(model, trial)
+            if self.state.best_model_checkpoint == draft:
+                self.state.best_model_checkpoint = final
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self.state.save_to_json(os.path.join(draft, TRAINER_STATE_NAME))  # again: it names the best checkpoint
+                _publish(draft, final)
+        if self.args.should_save:
+            rotate_checkpoints(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True)
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(final)
+
+    def _write_checkpoint(self, model, trial) -> None:
         self._is_saving = True
         try:
             super()._save_checkpoint(model, trial)
         finally:
             self._is_saving = False
-        if self.state.best_model_checkpoint == draft:
-            self.state.best_model_checkpoint = final
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            self.state.save_to_json(os.path.join(draft, TRAINER_STATE_NAME))  # again: it names the best checkpoint
-            _publish(draft, final)
-            rotate_checkpoints(run_dir, self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True)
-        self.accelerator.wait_for_everyone()
-        if self.args.push_to_hub:
-            self._push_from_checkpoint(final)
 
     _is_saving = False
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import yaml
 from transformers import HfArgumentParser
 
-from .trainer import HEIETrainingArguments
+from .arguments import HEIETrainingArguments
 
 Part = Literal["vision", "projector", "language"]
 AdaptedPart = Literal["vision", "language"]

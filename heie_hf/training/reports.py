@@ -10,11 +10,14 @@ from transformers import EvalPrediction, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import CallbackHandler
 
+from heie_hf.files import whole_file
 from heie_hf.metrics import heatmap_metrics, score_metrics
+from heie_hf.training.writing import write_errors_name
 from heie_hf.visualization import Heatmap, overlay
 
 HEATMAP_FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd")
 SCORE_FIGURES = ("plcc", "srcc", "krcc", "rmse")
+GIVEN_TEXT_FIGURES = ("cc", "plcc")
 
 
 def evaluation_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -28,9 +31,13 @@ def evaluation_metrics(prediction: EvalPrediction) -> dict[str, float]:
         prediction: of `HEIETrainer.predict`.
     """
     scores, heatmaps, given_scores, given_heatmaps = prediction.predictions
-    figures = _figures(scores, heatmaps, *prediction.label_ids)
-    given = _figures(given_scores, given_heatmaps, *prediction.label_ids)
-    return figures | {f"{name}_given_text": given[name] for name in ("cc", "plcc") if name in given}
+    score_labels, targets = prediction.label_ids
+    figures = _figures(scores, heatmaps, score_labels, targets)
+    given = _figures(given_scores, given_heatmaps, score_labels, targets)
+    for name in GIVEN_TEXT_FIGURES:
+        if name in given:
+            figures[f"{name}_given_text"] = given[name]
+    return figures
 
 
 def _figures(
@@ -40,11 +47,13 @@ def _figures(
     figures = {}
     known = ~np.isnan(targets).any(axis=(1, 2))
     if known.any():
-        found = heatmap_metrics(heatmaps[known], targets[known])
-        figures |= {name: found[name] for name in HEATMAP_FIGURES}
+        of_heatmaps = heatmap_metrics(heatmaps[known], targets[known])
+        for name in HEATMAP_FIGURES:
+            figures[name] = of_heatmaps[name]
     if not np.isnan(score_labels).all():
-        found = score_metrics(scores, score_labels)
-        figures |= {name: found[name] for name in SCORE_FIGURES}
+        of_scores = score_metrics(scores, score_labels)
+        for name in SCORE_FIGURES:
+            figures[name] = of_scores[name]
     return figures
 
 
@@ -56,7 +65,8 @@ def comparison(
     Args:
         reference, predicted: (H, W) in [0, 1], or an L image.
     """
-    small = image.convert("RGB").resize((max(1, round(image.width * side / image.height)), side))
+    width = max(1, round(image.width * side / image.height))
+    small = image.convert("RGB").resize((width, side))
     pictures = [small]
     if reference is not None:
         pictures.append(overlay(small, reference, scale=False))
@@ -81,33 +91,41 @@ class Overlays(TrainerCallback):
     """
 
     def __init__(self, handler: CallbackHandler, num_overlays: int):
-        self.handler, self.num_overlays = handler, num_overlays
+        self.handler = handler
+        self.num_overlays = num_overlays
 
     def on_evaluate(self, args, state, control, model=None, processing_class=None, eval_dataloader=None, **kwargs):
         rows = list(itertools.islice(eval_dataloader.dataset, self.num_overlays))
         if not rows:
             return
         pictures = _pictures(model, processing_class, rows)  # in all processes: a sharded model needs them
-        if state.is_world_process_zero:
-            self._show(pictures, Path(args.output_dir, "_overlays", f"step-{state.global_step}"), state.global_step)
-
-    def _show(self, pictures: dict[str, Image.Image], folder: Path, step: int) -> None:
-        boards = [callback for callback in self.handler.callbacks if isinstance(callback, TensorBoardCallback)]
-        if boards:
-            for name, picture in pictures.items():
-                boards[0].tb_writer.add_image(f"overlays/{name}", np.asarray(picture), step, dataformats="HWC")
+        if not state.is_world_process_zero:
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        step = state.global_step
+        for callback in self.handler.callbacks:
+            if isinstance(callback, TensorBoardCallback):
+                for name, picture in pictures.items():
+                    pixels = np.asarray(picture)
+                    callback.tb_writer.add_image(f"overlays/{name}", pixels, step, dataformats="HWC")
+                return
+        folder = Path(args.output_dir, "_overlays", f"step-{step}")
         for name, picture in pictures.items():
-            picture.save(folder / (re.sub(r"[^\w.-]", "_", name) + ".png"))
+            _save(picture, folder / (re.sub(r"[^\w.-]", "_", name) + ".png"))
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    with write_errors_name(path, path.parent), whole_file(path) as draft:
+        picture.save(draft, "PNG")
 
 
 def _pictures(model, processor, rows: list[dict]) -> dict[str, Image.Image]:
     """A `comparison` per row, by row id."""
-    inputs = processor(images=[row["image"] for row in rows], return_tensors="pt").to(model.device)
-    sizes = [(row["image"].height, row["image"].width) for row in rows]
+    images = [row["image"] for row in rows]
+    inputs = processor(images=images, return_tensors="pt").to(model.device)
+    sizes = [(image.height, image.width) for image in images]
     results = processor.post_process(model.assess(**inputs), target_sizes=sizes)
-    return {
-        row["id"]: comparison(row["image"], row["heatmap"], result["predicted_heatmap"], result["score"])
-        for row, result in zip(rows, results, strict=True)
-    }
+    pictures = {}
+    for row, result in zip(rows, results, strict=True):
+        picture = comparison(row["image"], row["heatmap"], result["predicted_heatmap"], result["score"])
+        pictures[row["id"]] = picture
+    return pictures

@@ -9,12 +9,12 @@ from datasets.exceptions import DatasetGenerationError
 from PIL import ExifTags, Image
 
 from heie_hf.data import load
+from heie_hf.processing.explanation_heie import SECTIONS
 from heie_hf.processing.processing_heie import INSTRUCTIONS, HEIEProcessor
 
 from .recipe import TrainingError
 
 BadRows = list[tuple[str, str]]  # place or id, and the reason
-SECTIONS = ("description", "regions", "analysis")
 COLUMNS = ("id", "image", "heatmap", "score", *SECTIONS)  # no other picture is decoded for nothing
 
 
@@ -38,13 +38,20 @@ def read_rows(
     Raises:
         TrainingError: a data set cannot be read; or, with the list of them, rows cannot be used; or none is left.
     """
-    parts, bad = zip(*map(load_rows, specs), strict=True)
-    rows, bad = concatenate_datasets(parts), sum(bad, [])
+    parts = []
+    bad: BadRows = []
+    for spec in specs:
+        part, unreadable = load_rows(spec)
+        parts.append(part)
+        bad += unreadable
+    rows = concatenate_datasets(parts)
     if num_samples is not None and num_samples < len(rows):
         rows = rows.shuffle(seed=seed).select(range(num_samples))
+    total = len(rows) + len(bad)
+
     problems = dict(find_problems(rows, processor, max_length))
-    bad += [(rows[index]["id"], reason) for index, reason in problems.items()]
-    total = len(rows) + len(bad) - len(problems)
+    for index, reason in problems.items():
+        bad.append((rows[index]["id"], reason))
     if bad and not skip_bad_rows:
         raise TrainingError(
             f"{len(bad)} of {total} rows cannot be used: put them right, or leave them out with skip_bad_rows", bad
@@ -53,14 +60,20 @@ def read_rows(
         raise TrainingError(f"none of {total} rows can be used", bad)
     if bad:
         say(f"{len(bad)} of {total} rows are left out, the first of them {': '.join(bad[0])}")
-    return rows.select([index for index in range(len(rows)) if index not in problems]) if problems else rows
+    if problems:
+        rows = rows.select([index for index in range(len(rows)) if index not in problems])
+    return rows
 
 
 def load_rows(spec: dict) -> tuple[Dataset, BadRows]:
     """One data set, and the rows that its loader could not use. Raises TrainingError."""
     bad: BadRows = []
+
+    def note(place: str, reason: str) -> None:
+        bad.append((place, reason))
+
     try:
-        rows = load(**spec, streaming=False, on_bad_row=lambda place, reason: bad.append((place, reason)))
+        rows = load(**spec, streaming=False, on_bad_row=note)
     except (ValueError, OSError, TypeError, DatasetGenerationError) as error:  # TypeError: an option it does not have
         raise TrainingError(f"data set {spec['name']}: {error}", bad) from error
     return rows.select_columns(list(COLUMNS)), bad
@@ -83,18 +96,19 @@ def find_problems(rows: Dataset, processor: HEIEProcessor, max_length: int) -> I
 
 def _check(row: dict, count_tokens: "TokenCounter", max_length: int) -> None:
     """Raises ValueError with the reason why the row is of no use."""
-    if row["image"] is None:
-        raise ValueError("has no image")
-    size, _ = _open("image", row["image"])
+    image, heatmap, score = row["image"], row["heatmap"], row["score"]
     texts = [row[name] or "" for name in SECTIONS]
-    if row["heatmap"] is None and row["score"] is None and not any(texts):
+    if image is None:
+        raise ValueError("has no image")
+    size, _ = _open("image", image)
+    if heatmap is None and score is None and not any(texts):
         raise ValueError("has nothing to learn from: no heatmap, no score, no text")
-    if row["heatmap"] is not None:
-        heatmap_size, mode = _open("heatmap", row["heatmap"])
+    if heatmap is not None:
+        heatmap_size, mode = _open("heatmap", heatmap)
         if heatmap_size != size or mode != "L":
             raise ValueError(f"heatmap: is {mode} of {heatmap_size}, not L of the image's size {size}")
-    if row["score"] is not None and not 0 <= row["score"] <= 1:
-        raise ValueError(f"score is {row['score']:g}, not in [0, 1]")
+    if score is not None and not 0 <= score <= 1:
+        raise ValueError(f"score is {score:g}, not in [0, 1]")
     length = count_tokens(size, texts)
     if length > max_length:
         raise ValueError(f"prompt and answer have {length} tokens, over the limit of {max_length} (max_length)")
@@ -102,10 +116,13 @@ def _check(row: dict, count_tokens: "TokenCounter", max_length: int) -> None:
 
 def _open(name: str, cell: dict) -> tuple[tuple[int, int], str]:
     """Size (width, height) of the upright picture, and its mode."""
+    source = cell["path"] if cell["bytes"] is None else BytesIO(cell["bytes"])
     try:
-        with Image.open(cell["path"] if cell["bytes"] is None else BytesIO(cell["bytes"])) as picture:
-            is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return (picture.size[::-1] if is_turned else picture.size), picture.mode
+        with Image.open(source) as picture:
+            orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+            width, height = picture.size
+            size = (height, width) if orientation >= 5 else (width, height)
+            return size, picture.mode
     except OSError as error:
         raise ValueError(f"{name}: {(error.strerror or 'cannot be read as an image').lower()}") from error
 
@@ -115,19 +132,25 @@ class TokenCounter:
 
     def __init__(self, processor: HEIEProcessor):
         self.processor = processor
-        questions = [[{"type": "image"}, {"type": "text", "text": wording}] for wording in INSTRUCTIONS]
-        prompts = processor.apply_chat_template(
-            [[{"role": "user", "content": question}] for question in questions], add_generation_prompt=True
-        )
+        conversations = []
+        for wording in INSTRUCTIONS:
+            question = [{"type": "image"}, {"type": "text", "text": wording}]
+            conversations.append([{"role": "user", "content": question}])
+        prompts = processor.apply_chat_template(conversations, add_generation_prompt=True)
         # without the image's placeholder, with the marks around what it becomes
-        self.prompt = max(map(len, processor.tokenizer(prompts, add_special_tokens=False)["input_ids"])) + 1
-        self.template = sum(map(len, processor.template_ids))
+        self.prompt = self._longest(prompts) + 1
+        self.template = sum(len(ids) for ids in processor.template_ids)
+
+    def _longest(self, texts: list[str]) -> int:
+        ids = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return max(len(row) for row in ids)
 
     def __call__(self, size: tuple[int, int], sections: Sequence[str]) -> int:
         """Tokens for an image of this (width, height) and its three sections."""
         width, height = size
         patches = self.processor.image_processor.get_number_of_image_patches(height, width)
-        free = self.processor.tokenizer(list(sections), add_special_tokens=False, split_special_tokens=True)
+        ids = self.processor.tokenizer(list(sections), add_special_tokens=False, split_special_tokens=True)
+        text = sum(len(section) for section in ids["input_ids"])
         # one token per patch's map, one for the score, one for the end
-        answer = self.template + sum(map(len, free["input_ids"])) + patches + 2
+        answer = self.template + text + patches + 2
         return self.prompt + self.processor.image_seq_length * patches + answer

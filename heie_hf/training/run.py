@@ -23,6 +23,7 @@ from .recipe import Recipe, TrainingError, read_recipe
 from .rows import read_rows
 from .start import load_model
 from .trainer import HEIETrainer
+from .writing import whole_draft
 
 __all__ = ["TrainingError", "make_trainer", "read_recipe", "train"]
 
@@ -51,27 +52,35 @@ def train(
 
     Raises:
         TrainingError: before any work, if config, model or data do not fit; its `rows` are those that cannot be used.
+        OSError: a checkpoint, the model or a picture cannot be written, as on a full disk; it names that. Nothing of
+            it is left, and the next run goes on from the last checkpoint.
     """
     try:
         metrics = _train(read_recipe(config, overrides), say)
-    except TrainingError:
+    except (TrainingError, OSError):
         _leave_process_group()
         raise
     _leave_process_group()
-    return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in metrics.items()}
+    return metrics
 
 
 def _train(recipe: Recipe, say: Say) -> dict[str, Any]:
+    folder = recipe.training.output_dir
     checkpoint = last_checkpoint(recipe)
     trainer = make_trainer(recipe, say)
     if trainer.is_world_process_zero():
-        say(f"going on from {checkpoint}" if checkpoint else f"beginning in {recipe.training.output_dir}")
+        say(f"going on from {checkpoint}" if checkpoint else f"beginning in {folder}")
     trainer.train(resume_from_checkpoint=checkpoint)
     save_final(trainer)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    metrics = {"model": recipe.training.output_dir, "steps": trainer.state.global_step}
-    metrics["train_loss"] = losses[-1] if losses else None
-    return metrics | (trainer.evaluate() if trainer.eval_dataset is not None else {})
+    metrics = {"model": folder, "steps": trainer.state.global_step, "train_loss": None}
+    for entry in trainer.state.log_history:
+        metrics["train_loss"] = entry.get("loss", metrics["train_loss"])
+    if trainer.eval_dataset is not None:
+        metrics |= trainer.evaluate()
+    for name, figure in metrics.items():
+        if isinstance(figure, float) and not math.isfinite(figure):
+            metrics[name] = None
+    return metrics
 
 
 def _leave_process_group() -> None:
@@ -91,13 +100,19 @@ def make_trainer(recipe: Recipe, say: Say = logger.info) -> HEIETrainer:
     _check_run(recipe)
     set_seed(arguments.seed)  # new weights depend on it
     model, processor = load_model(recipe)
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
-    say(f"{sum(n for n, learns in sizes if learns):,} of {sum(n for n, _ in sizes):,} parameters learn")
+    learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    say(f"{learning:,} of {sum(parameter.numel() for parameter in model.parameters()):,} parameters learn")
     with arguments.main_process_first(desc="reading the data"):  # the others find it in the cache
         rows, eval_rows = _read_all(recipe, model, processor, say)
-    settings = {"processing_class": processor, "callbacks": _callbacks(recipe)}
     try:
-        trainer = HEIETrainer(model, arguments, train_dataset=rows, eval_dataset=eval_rows, **settings)
+        trainer = HEIETrainer(
+            model,
+            arguments,
+            train_dataset=rows,
+            eval_dataset=eval_rows,
+            processing_class=processor,
+            callbacks=_callbacks(recipe),
+        )
         if not any(trainer.loss_weights.values()):
             raise TrainingError("loss_weights are all 0")
         return trainer
@@ -152,7 +167,9 @@ def last_checkpoint(recipe: Recipe) -> str | None:
         TrainingError: it is not there; or it is an adapter's and the run has none, or the other way round.
     """
     folder = recipe.training.output_dir
-    last = recipe.training.resume_from_checkpoint or (get_last_checkpoint(folder) if os.path.isdir(folder) else None)
+    last = recipe.training.resume_from_checkpoint
+    if not last and os.path.isdir(folder):
+        last = get_last_checkpoint(folder)
     if last and not os.path.isdir(last):
         raise TrainingError(f"resume_from_checkpoint: {last} is no folder")
     if last and Path(last, "adapter_config.json").is_file() != bool(recipe.adapter.lora_rank):
@@ -164,19 +181,28 @@ def save_final(trainer: HEIETrainer) -> None:
     """Model and processor into `output_dir`.
 
     They are written elsewhere first, and the config is moved last: a folder that can be loaded is whole.
+
+    Raises:
+        OSError: they cannot be written; what stood there before still does.
     """
     target = Path(trainer.args.output_dir)
     draft = target / "_final"
-    if trainer.is_world_process_zero():
+    is_main = trainer.is_world_process_zero()
+    if is_main:
         shutil.rmtree(draft, ignore_errors=True)  # what a killed run left
     trainer.accelerator.wait_for_everyone()
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-    trainer.save_model(str(draft))  # on all processes: what is sharded is gathered
-    if trainer.is_world_process_zero():
-        for name in CONFIGS:
-            (target / name).unlink(missing_ok=True)
-        for path in sorted(draft.iterdir(), key=lambda path: path.name in CONFIGS):
-            os.replace(path, target / path.name)
-        shutil.rmtree(draft)
+    with whole_draft(draft, target, is_main):
+        trainer.save_model(str(draft))  # on all processes: what is sharded is gathered
+    if is_main:
+        _move_files(draft, target)
     trainer.accelerator.wait_for_everyone()
+
+
+def _move_files(draft: Path, target: Path) -> None:
+    for name in CONFIGS:
+        (target / name).unlink(missing_ok=True)
+    for path in sorted(draft.iterdir(), key=lambda path: path.name in CONFIGS):
+        os.replace(path, target / path.name)
+    draft.rmdir()

@@ -17,10 +17,10 @@ from transformers import AutoProcessor
 from heie_hf import HEIEForImplausibility, HEIETrainer, HEIETrainingArguments
 
 SIZES = [(112, 112), (150, 60), (60, 150), (168, 112)]  # width, height: grids 2x2, 3x1 (or 2x1), 1x3, 3x2
-ALL_SOURCES = {"own": 0.5, "reference": 0.2, "none": 0.1, "swapped": 0.2}
+ALL_SOURCES = {"generated": 0.5, "reference": 0.2, "none": 0.1, "swapped": 0.2}
 SETTINGS = {
     "text_source": ALL_SOURCES,
-    "own_text_steps": 2,
+    "generated_text_steps": 2,
     "num_overlays": 0,
     "max_steps": 6,
     "save_steps": 3,
@@ -28,7 +28,7 @@ SETTINGS = {
     "per_device_eval_batch_size": 2,
     "learning_rate": 1e-2,
     "logging_steps": 1,
-    "seed": 10,  # rows that see their own text come in step 4 and, on two processes, in step 6
+    "seed": 10,  # rows that are shown generated text come in step 4 and, on two processes, in step 6
     "report_to": "none",
     "use_cpu": True,
     "disable_tqdm": True,

@@ -1,4 +1,4 @@
-"""A run that was killed and resumed is the run that was not: bit for bit, with own texts and dropout."""
+"""A run that was killed and resumed is the run that was not: bit for bit, with generated texts and dropout."""
 
 import json
 import os
@@ -82,13 +82,13 @@ def test_so_are_the_logged_losses(whole, killed):
     assert len(logs[0]) == 6 and logs[0] == logs[1]
 
 
-def test_own_texts_are_kept_with_the_checkpoint(whole, killed):
-    texts = [(folder / "checkpoint-3" / "own_texts_0.json").read_text() for folder in (whole[0], killed[0])]
+def test_generated_texts_are_kept_with_the_checkpoint(whole, killed):
+    texts = [(folder / "checkpoint-3" / "generated_texts_0.json").read_text() for folder in (whole[0], killed[0])]
     assert json.loads(texts[0]) and texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("lost", ["rng_state.pth", "own_texts_0.json"])
-def test_dropout_and_own_texts_matter(lost, whole, model, tmp_path):
+@pytest.mark.parametrize("lost", ["rng_state.pth", "generated_texts_0.json"])
+def test_dropout_and_generated_texts_matter(lost, whole, model, tmp_path):
     """If they did not, the tests above would prove less than they say."""
     shutil.copytree(whole[0] / "checkpoint-3", tmp_path / "checkpoint-3")
     (tmp_path / "checkpoint-3" / lost).unlink()
@@ -124,7 +124,7 @@ class TestTwoProcesses:
 
     def test_each_writes_the_texts_of_its_rows(self, two):
         texts = [
-            json.loads((two / "whole" / "checkpoint-5" / f"own_texts_{process}.json").read_text())
+            json.loads((two / "whole" / "checkpoint-5" / f"generated_texts_{process}.json").read_text())
             for process in (0, 1)
         ]
         assert texts[0] or texts[1]

@@ -10,7 +10,7 @@ from transformers import HfArgumentParser
 from heie_hf import HEIEDataCollator, HEIEForImplausibility, HEIETrainer, HEIETrainingArguments
 from heie_hf.processing.processing_heie import INSTRUCTIONS
 from heie_hf.recipes.heie_tiny import look
-from heie_hf.training.collator import DEFAULT_TEXT_SOURCE
+from heie_hf.training.collator import DEFAULT_TEXT_SOURCE, RowError
 
 COMPONENTS = ("lm_loss", "heatmap_loss", "laplace_loss", "score_loss")
 
@@ -34,7 +34,7 @@ def rows(images, targets):
 def train(rows, make_tiny_model, tiny_processor, tmp_path):
     """train(folder, resume, mix, **arguments) -> trainer, after training a fresh model."""
 
-    def run(folder="run", resume=None, mix=None, **arguments):
+    def run(folder="run", resume=None, mix="reference", **arguments):
         settings = {"max_steps": 2, "per_device_train_batch_size": 4, "save_strategy": "no", "logging_steps": 1}
         settings |= {"learning_rate": 1e-2, "optim": "sgd", "seed": 3, "warmup_steps": 0} | arguments
         trainer = HEIETrainer(
@@ -64,13 +64,13 @@ def labels_of(collator, rows):
 
 class TestCollator:
     def test_rows_become_a_batch_with_labels(self, rows, tiny_processor):
-        batch = HEIEDataCollator(tiny_processor)(rows)
+        batch = HEIEDataCollator(tiny_processor, "reference")(rows)
         assert next(iter(batch)) == "input_ids"
         assert len(batch["heatmap_labels"]) == batch["num_patches"].sum() == len(batch["pixel_values"])
         assert batch["score_labels"][0] == rows[0]["score"]
 
     def test_what_a_row_lacks_is_masked_and_nothing_else(self, rows, tiny_processor):
-        batch = HEIEDataCollator(tiny_processor)(rows)
+        batch = HEIEDataCollator(tiny_processor, "reference")(rows)
         per_image = batch["heatmap_labels"].split(batch["num_patches"].tolist())
         assert [bool(cells.isnan().all()) for cells in per_image] == [index == 2 for index in range(8)]
         assert batch["score_labels"].isnan().tolist() == [index == 3 for index in range(8)]
@@ -108,7 +108,7 @@ class TestCollator:
         assert len(set(drawn(0))) > 90
 
     def test_wordings_are_drawn_too(self, rows, tiny_processor):
-        collator = HEIEDataCollator(tiny_processor)
+        collator = HEIEDataCollator(tiny_processor, "reference")
         asked = [collator.draw(row["id"]).instruction for row in rows]
         assert len(set(asked)) > 2 and set(asked) <= set(INSTRUCTIONS)
         for text, wording in zip(tiny_processor.batch_decode(collator(rows)["input_ids"]), asked, strict=True):
@@ -124,10 +124,42 @@ class TestCollator:
     def test_one_source_can_be_named(self, rows, tiny_processor):
         assert not labels_of(HEIEDataCollator(tiny_processor, "none"), rows).any()
 
-    @pytest.mark.parametrize("source", [{"reference": 0.5}, {"given": 1.0}, {"own": 1.5, "none": -0.5}, "all"])
-    def test_a_wrong_source_is_refused(self, source, tiny_processor):
-        with pytest.raises(ValueError, match="text_source must give"):
+    @pytest.mark.parametrize("source", [{"reference": 0.5}, {"generated": 1.5, "none": -0.5}, {}])
+    def test_shares_that_are_no_probabilities_are_refused(self, source, tiny_processor):
+        with pytest.raises(ValueError, match="text_source must give probabilities that sum to 1"):
             HEIEDataCollator(tiny_processor, source)
+
+    @pytest.mark.parametrize("source", [{"own": 0.5, "none": 0.5}, "own"])
+    def test_a_source_that_there_is_not_is_named(self, source, tiny_processor):
+        with pytest.raises(ValueError, match="no 'own'; there are generated, none, reference, swapped"):
+            HEIEDataCollator(tiny_processor, source)
+
+    def test_by_default_the_score_cannot_be_read_from_the_text(self, rows, tiny_processor):
+        default, named = HEIEDataCollator(tiny_processor), HEIEDataCollator(tiny_processor, DEFAULT_TEXT_SOURCE)
+        assert torch.equal(default(rows)["labels"], named(rows)["labels"])
+        assert not torch.equal(default(rows)["labels"], HEIEDataCollator(tiny_processor, "reference")(rows)["labels"])
+
+    @pytest.mark.parametrize(
+        ("broken", "reason"),
+        [
+            ({"image": "gone.png"}, "row row-5: .*no such file"),
+            ({"heatmap": Image.new("L", (3, 3))}, r"row row-5: .*has \(height, width\) \(3, 3\)"),
+            ({"score": 1.5}, "row row-5: .*is 1.5, not in"),
+            ({"score": "good"}, "row row-5: "),
+            ({"image": None}, "row row-5: "),
+        ],
+    )
+    def test_an_error_names_the_row(self, broken, reason, rows, tiny_processor):
+        bad = [*rows[:5], rows[5] | broken, *rows[6:]]
+        with pytest.raises(RowError, match=f"(?i){reason}"):
+            HEIEDataCollator(tiny_processor)(bad)
+
+    def test_a_row_that_lacks_a_column_is_named(self, rows, tiny_processor):
+        without = {name: rows[5][name] for name in rows[5] if name != "heatmap"}
+        with pytest.raises(RowError, match="row row-5: has no 'heatmap'"):
+            HEIEDataCollator(tiny_processor)([*rows[:5], without])
+        with pytest.raises(RowError, match="row 1 of the batch: has no 'id'"):
+            HEIEDataCollator(tiny_processor)([rows[0], {"image": rows[0]["image"]}])
 
 
 class TestTraining:
@@ -148,16 +180,38 @@ class TestTraining:
     def test_weights_of_the_losses_on_a_command_line(self, tmp_path):
         parser = HfArgumentParser(HEIETrainingArguments)
         line = ["--output_dir", str(tmp_path), "--loss_weights", '{"lm": 0.5}', "--use_cpu"]
-        line += ["--text_source", '{"none": 0.5, "own": 0.5}']
+        line += ["--text_source", '{"none": 0.5, "generated": 0.5}']
         arguments = parser.parse_args_into_dataclasses(line)[0]
-        assert arguments.loss_weights == {"lm": 0.5} and arguments.text_source == {"none": 0.5, "own": 0.5}
+        assert arguments.loss_weights == {"lm": 0.5} and arguments.text_source == {"none": 0.5, "generated": 0.5}
 
-    def test_without_a_collator_the_score_cannot_be_read_from_the_text(
-        self, make_tiny_model, tiny_processor, tmp_path
-    ):
-        arguments = HEIETrainingArguments(str(tmp_path), use_cpu=True, report_to="none", seed=7)
-        collator = HEIETrainer(make_tiny_model(), arguments, processing_class=tiny_processor).data_collator
-        assert collator.text_source == DEFAULT_TEXT_SOURCE and collator.seed == 7
+    @pytest.mark.parametrize("source", [None, "none"])
+    def test_the_documented_collator_changes_nothing(self, source, make_tiny_model, tiny_processor, rows, tmp_path):
+        """With it and without one the same weights are trained, by the text source and seed of the arguments."""
+        arguments = HEIETrainingArguments(
+            str(tmp_path), use_cpu=True, report_to="none", seed=7, max_steps=2, save_strategy="no", text_source=source
+        )
+        trained = []
+        for collator in (None, HEIEDataCollator(tiny_processor)):
+            trainer = HEIETrainer(
+                make_tiny_model(seed=1), arguments, collator, train_dataset=rows, processing_class=tiny_processor
+            )
+            trainer.train()
+            trained.append(weights(trainer))
+            expected = {"none": 1.0} if source else DEFAULT_TEXT_SOURCE
+            assert trainer.data_collator.text_source == expected and trainer.data_collator.seed == 7
+        assert difference(*trained) == 0
+
+    def test_a_collator_serves_two_trainers(self, make_tiny_model, tiny_processor, rows, tmp_path):
+        collator = HEIEDataCollator(tiny_processor)
+        for seed in (3, 4):
+            arguments = HEIETrainingArguments(str(tmp_path), use_cpu=True, report_to="none", seed=seed)
+            trainer = HEIETrainer(make_tiny_model(), arguments, collator, train_dataset=rows[:seed])
+            assert trainer.data_collator.seed == seed and len(trainer.data_collator.other_texts) == seed
+
+    def test_two_text_sources_are_one_too_many(self, make_tiny_model, tiny_processor, tmp_path):
+        arguments = HEIETrainingArguments(str(tmp_path), use_cpu=True, report_to="none", text_source="none")
+        with pytest.raises(ValueError, match="collator's text_source is swapped 1, that of the arguments none 1"):
+            HEIETrainer(make_tiny_model(), arguments, HEIEDataCollator(tiny_processor, "swapped"))
 
     def test_every_parameter_moves(self, train, make_tiny_model):
         before, after = make_tiny_model(seed=1).state_dict(), weights(train(optim="adamw_torch", max_steps=1))
