@@ -56,8 +56,7 @@ def read_image(source: str | bytes | os.PathLike | BinaryIO, max_pixels: int | N
         max_pixels: refuse images with more pixels, before decoding; by default `PIL.Image.MAX_IMAGE_PIXELS`.
 
     Raises:
-        ImageFileError: whatever is wrong with the file. Never hangs on a pipe or device, never decodes half an image.
-        ImageError: for values that `unit_values` refuses (32-bit integers, floats).
+        ImageFileError: whatever is wrong with it. Never hangs on a pipe or device, never decodes half an image.
     """
     with decoding_errors():
         return upright_rgb(open_image(source, max_pixels))
@@ -79,8 +78,10 @@ def decoding_errors():
     """Whatever a decoder raises, as an `ImageFileError` of one line."""
     try:
         yield
-    except ImageError:
+    except ImageFileError:
         raise
+    except ImageError as error:
+        raise ImageFileError(str(error)) from error
     except Exception as error:  # decoders raise anything: SyntaxError, zlib.error, MemoryError, EOFError ...
         raise ImageFileError(_reason(error)) from error
 

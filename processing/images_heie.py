@@ -82,7 +82,7 @@ def _encoded_cell(cell: Mapping) -> bytes | str:
     for key in ("bytes", "path"):
         if cell.get(key) is not None:
             return cell[key]
-    raise ImageError("is a dictionary without bytes or path of an image")
+    raise ImageError("is a dictionary without an image: no bytes, no path")
 
 
 def _name(source: Any) -> str | None:

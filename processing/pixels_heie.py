@@ -37,7 +37,9 @@ def unit_values(values: np.ndarray) -> np.ndarray:
     if kind == "b":
         return values.astype(np.float32)
     if kind == "f":
-        _check_range(values, -FLOAT_TOLERANCE, 1 + FLOAT_TOLERANCE, "not in [0, 1]: divide 0..255 by 255 first")
+        _check_range(
+            values, -FLOAT_TOLERANCE, 1 + FLOAT_TOLERANCE, "not in [0, 1]: divide 0..255 by 255, -1..1 is (x + 1) / 2"
+        )
         return values.astype(np.float32).clip(0, 1)
     if kind not in "iu":
         raise ImageError(f"holds values of type {values.dtype}; give uint8 in 0..255, or floats in [0, 1]")

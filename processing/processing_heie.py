@@ -18,6 +18,7 @@ from .explanation_heie import (
     local_map_token,
     parse,
 )
+from .results_heie import ImageResult
 from .targets_heie import checked_targets
 
 # InternVL3's template, with the assistant's turn marked for `return_assistant_tokens_mask`.
@@ -62,6 +63,8 @@ class HEIEProcessor(ProcessorMixin):
     Raises:
         ValueError: if the tokenizer lacks a map or score token for as many patches as the image processor may cut.
     """
+
+    result_class = ImageResult
 
     # The chat template writes every special token itself.
     text_kwargs = {"padding": True, "add_special_tokens": False}
@@ -250,34 +253,27 @@ class HEIEProcessor(ProcessorMixin):
             input_length: length of the padded prompts; by default the answer starts at its opening words.
 
         Returns:
-            Per image `score` in [0, 1], `heatmap` ("L" image), `predicted_heatmap` (H, W) float32 in [0, 1],
-            `uncertainty` (H, W) float32 (the deviation s), and `description`, `regions`, `analysis` and `text` (the
-            stored form), which are "" without `sequences`.
+            Per image an `ImageResult` (a dict) of `score` in [0, 1], `heatmap` ("L" image), `predicted_heatmap`
+            (H, W) float32 in [0, 1], `uncertainty` (H, W) float32 (the deviation s), and `description`, `regions`,
+            `analysis` and `text` (the stored form), which are "" without `sequences`.
 
         Raises:
-            ValueError: if there are not as many target sizes as images.
+            ValueError: if there are not as many target sizes as images, or if the model gave NaN or infinity.
         """
+        heatmaps = outputs["heatmap"]
         if target_sizes is None:
-            target_sizes = [heatmap.shape for heatmap in outputs.heatmap]
-        if len(target_sizes) != len(outputs.heatmap):
-            raise ValueError(f"{len(target_sizes)} target sizes for {len(outputs.heatmap)} images")
-        texts = self._answer_texts(outputs.get("sequences"), input_length) or [""] * len(target_sizes)
+            target_sizes = [heatmap.shape for heatmap in heatmaps]
+        if len(target_sizes) != len(heatmaps):
+            raise ValueError(f"{len(target_sizes)} target sizes for {len(heatmaps)} images")
+        texts = self._answer_texts(outputs.get("sequences"), input_length) or [""] * len(heatmaps)
         results = []
         for index, (size, text) in enumerate(zip(target_sizes, texts)):
-            heatmap = _resized(outputs.heatmap[index], size).clip(0, 1)
-            explanation = parse(text)
-            results.append(
-                {
-                    "score": float(outputs.score[index]),
-                    "heatmap": Image.fromarray((heatmap * 255).round().astype(np.uint8)),
-                    "predicted_heatmap": heatmap,
-                    "uncertainty": _resized(outputs.uncertainty[index], size),
-                    "description": explanation.description,
-                    "regions": explanation.regions,
-                    "analysis": explanation.analysis,
-                    "text": text,
-                }
-            )
+            numbers = {name: outputs[name][index] for name in ("score", "heatmap", "uncertainty")}
+            try:
+                results.append(_result(numbers, size, text))
+            except ValueError as error:
+                place = f"images[{index}]: " if len(heatmaps) > 1 else ""
+                raise ValueError(f"{place}{error}") from error
         return results
 
     def _answer_texts(self, sequences: torch.Tensor | None, input_length: int | None) -> list[str]:
@@ -288,6 +284,25 @@ class HEIEProcessor(ProcessorMixin):
             start = max(text.find(OPENING), 0) if input_length is None else 0
             texts.append(collapse_map_tokens(text[start:].partition(self.tokenizer.eos_token)[0]))
         return texts
+
+
+def _result(numbers: dict[str, torch.Tensor], size: tuple[int, int], text: str) -> ImageResult:
+    not_finite = [name for name, values in numbers.items() if not values.isfinite().all()]
+    if not_finite:
+        raise ValueError(f"the model gave NaN or infinity ({', '.join(not_finite)})")
+    heatmap = _resized(numbers["heatmap"], size).clip(0, 1)
+    levels = (heatmap * 255).round().astype(np.uint8)
+    explanation = parse(text)
+    return ImageResult(
+        score=float(numbers["score"]),
+        heatmap=Image.fromarray(levels),
+        predicted_heatmap=heatmap,
+        uncertainty=_resized(numbers["uncertainty"], size),
+        description=explanation.description,
+        regions=explanation.regions,
+        analysis=explanation.analysis,
+        text=text,
+    )
 
 
 def _check_lengths(rows: list[list[int]], max_length: int | None) -> None:
