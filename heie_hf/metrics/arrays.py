@@ -1,4 +1,4 @@
-"""What the metrics share: checked pairs of arrays, Pearson's correlation, mid-ranks."""
+"""What the metrics share: checked arrays, Pearson's correlation, mid-ranks."""
 
 import warnings
 
@@ -6,21 +6,27 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def as_pair(prediction: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64.
+def as_floats(values: ArrayLike, name: str) -> np.ndarray:
+    """The values as float64.
 
     Raises:
-        ValueError: if their shapes differ, they are empty, or a value is NaN or infinite.
+        ValueError: if there are none, or one is NaN or infinite; names the first.
     """
-    prediction, target = np.asarray(prediction, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: its shape is {array.shape}")
+    is_finite = np.isfinite(array)
+    if not is_finite.all():
+        places = np.argwhere(~is_finite)
+        first = places[0].tolist()
+        raise ValueError(f"{name} has {len(places)} NaN or infinite values, the first at {first}")
+    return array
+
+
+def check_same_shape(prediction: np.ndarray, target: np.ndarray) -> None:
+    """The one complaint about shapes that differ, a ValueError."""
     if prediction.shape != target.shape:
         raise ValueError(f"prediction {prediction.shape} and target {target.shape} must have the same shape")
-    if prediction.size == 0:
-        raise ValueError("prediction and target are empty")
-    for name, values in (("prediction", prediction), ("target", target)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} has {np.count_nonzero(~np.isfinite(values))} NaN or infinite values")
-    return prediction, target
 
 
 def is_constant(values: np.ndarray) -> bool:
@@ -39,17 +45,24 @@ def centre(values: np.ndarray) -> tuple[np.ndarray, float]:
 
     The range, so that squares of tiny values do not vanish.
     """
-    centred = (values - values.mean()) / np.ptp(values)
-    return centred, np.sqrt(np.vdot(centred, centred) / values.size)
+    scale = np.ptp(values)
+    centred = (values - values.mean()) / scale
+    variance = np.vdot(centred, centred) / values.size
+    return centred, np.sqrt(variance)
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
     """Correlation in [-1, 1] of two arrays that are not constant."""
-    (x, deviation_x), (y, deviation_y) = centre(x), centre(y)
-    return float(np.clip(np.vdot(x, y) / (x.size * deviation_x * deviation_y), -1, 1))
+    x, deviation_x = centre(x)
+    y, deviation_y = centre(y)
+    covariance = np.vdot(x, y) / x.size
+    correlation = covariance / (deviation_x * deviation_y)
+    return float(np.clip(correlation, -1, 1))
 
 
 def mid_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1; equal values share the middle of theirs."""
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(sizes) - (sizes - 1) / 2)[group]
+    last_ranks = np.cumsum(sizes)
+    ranks = last_ranks - (sizes - 1) / 2
+    return ranks[group]

@@ -31,7 +31,9 @@ class Statistic:
     @property
     def value(self) -> float:
         """The figure of the images as they are."""
-        return float(self.of(np.ones((1, self.num_images)))[0])
+        once_each = np.ones((1, self.num_images))
+        [value] = self.of(once_each)
+        return float(value)
 
 
 @dataclass(frozen=True)
@@ -56,46 +58,66 @@ class Comparison:
 def mean_of(values: ArrayLike) -> Statistic:
     """Mean over images (n,); those that are NaN (metric undefined there) do not count."""
     values = np.asarray(values, dtype=np.float64)
-    return ratio_of(np.nan_to_num(values), ~np.isnan(values))
+    is_defined = ~np.isnan(values)
+    summands = np.nan_to_num(values)
+    return ratio_of(summands, is_defined)
 
 
 def ratio_of(
     numerators: ArrayLike, denominators: ArrayLike, transform: Callable[[np.ndarray], np.ndarray] = np.asarray
 ) -> Statistic:
     """transform(sum of numerators / sum of denominators), both (n,): precision, recall, F1, perplexity (`np.exp`)."""
-    numerators, denominators = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
+    numerators, denominators = _pair(numerators, denominators)
 
     def of(weights: np.ndarray) -> np.ndarray:
+        total = weights @ numerators
+        divisor = weights @ denominators
         with np.errstate(invalid="ignore", divide="ignore"):
-            return transform((weights @ numerators) / (weights @ denominators))
+            return transform(total / divisor)
 
     return Statistic(len(numerators), of)
 
 
 def rmse_of(prediction: ArrayLike, target: ArrayLike) -> Statistic:
     """Root mean squared error of scores (n,)."""
-    error = np.asarray(prediction, dtype=np.float64) - np.asarray(target, dtype=np.float64)
-    return ratio_of(error**2, np.ones(len(error)), np.sqrt)
+    prediction, target = _pair(prediction, target)
+    squared_errors = (prediction - target) ** 2
+    return ratio_of(squared_errors, np.ones(len(target)), np.sqrt)
 
 
 def plcc_of(prediction: ArrayLike, target: ArrayLike) -> Statistic:
     """Pearson's correlation of scores (n,)."""
-    x, y = (np.asarray(values, dtype=np.float64)[None] for values in (prediction, target))
-    return Statistic(x.shape[1], lambda weights: _weighted_pearson(weights, x, y))
+    x, y = _pair(prediction, target)
+
+    def of(weights: np.ndarray) -> np.ndarray:
+        return _weighted_pearson(weights, x[None], y[None])
+
+    return Statistic(len(x), of)
 
 
 def srcc_of(prediction: ArrayLike, target: ArrayLike) -> Statistic:
     """Spearman's correlation of scores (n,); ranks are taken anew in every resample."""
-    rank_x, rank_y = _weighted_ranks(prediction), _weighted_ranks(target)
-    return Statistic(len(prediction), lambda weights: _weighted_pearson(weights, rank_x(weights), rank_y(weights)))
+    x, y = _pair(prediction, target)
+    rank_x = _weighted_ranks(x)
+    rank_y = _weighted_ranks(y)
+
+    def of(weights: np.ndarray) -> np.ndarray:
+        return _weighted_pearson(weights, rank_x(weights), rank_y(weights))
+
+    return Statistic(len(x), of)
 
 
 def krcc_of(prediction: ArrayLike, target: ArrayLike) -> Statistic:
     """Kendall's tau-b of scores (n,), resample by resample: slower than the others."""
-    x, y = np.asarray(prediction), np.asarray(target)
+    x, y = _pair(prediction, target)
 
     def of(weights: np.ndarray) -> np.ndarray:
-        return np.array([krcc(np.repeat(x, row), np.repeat(y, row)) for row in weights.astype(int)])
+        values = np.empty(len(weights))
+        for number, row in enumerate(weights.astype(int)):
+            drawn_x = np.repeat(x, row)
+            drawn_y = np.repeat(y, row)
+            values[number] = krcc(drawn_x, drawn_y)
+        return values
 
     return Statistic(len(x), of)
 
@@ -104,8 +126,11 @@ def interval(
     statistic: Statistic, *, confidence: float = 0.95, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> Interval:
     """Percentile bootstrap over images."""
-    values = np.concatenate([statistic.of(w) for w in _resamples(statistic.num_images, num_resamples, seed)])
-    return Interval(statistic.value, *_bounds(values, confidence))
+    chunks = []
+    for weights in _resamples(statistic.num_images, num_resamples, seed):
+        chunks.append(statistic.of(weights))
+    low, high = _bounds(np.concatenate(chunks), confidence)
+    return Interval(statistic.value, low, high)
 
 
 def compare(
@@ -125,12 +150,23 @@ def compare(
     """
     if first.num_images != second.num_images:
         raise ValueError(f"not the same images: {first.num_images} and {second.num_images}")
-    weights = _resamples(first.num_images, num_resamples, seed)
-    values = np.concatenate([first.of(w) - second.of(w) for w in weights])
-    values = values[~np.isnan(values)]
-    tails = (1 + np.count_nonzero(values <= 0), 1 + np.count_nonzero(values >= 0))
-    p_value = min(1.0, 2 * min(tails) / (len(values) + 1)) if len(values) else float("nan")
-    return Comparison(first.value - second.value, *_bounds(values, confidence), p_value)
+    chunks = []
+    for weights in _resamples(first.num_images, num_resamples, seed):
+        difference = first.of(weights) - second.of(weights)
+        chunks.append(difference)
+    differences = np.concatenate(chunks)
+    low, high = _bounds(differences, confidence)
+    difference = first.value - second.value
+    return Comparison(difference, low, high, _p_value(differences))
+
+
+def _pair(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Two values per image, both (n,)."""
+    first = np.asarray(first, dtype=np.float64)
+    second = np.asarray(second, dtype=np.float64)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError(f"there must be two values per image, both (n,): these are {first.shape} and {second.shape}")
+    return first, second
 
 
 def _resamples(num_images: int, num_resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -142,35 +178,57 @@ def _resamples(num_images: int, num_resamples: int, seed: int) -> Iterator[np.nd
     for start in range(0, num_resamples, step):
         rows = min(step, num_resamples - start)
         drawn = generator.integers(num_images, size=(rows, num_images))
-        drawn += np.arange(rows)[:, None] * num_images
-        yield np.bincount(drawn.ravel(), minlength=rows * num_images).reshape(rows, num_images).astype(np.float64)
+        row_starts = np.arange(rows) * num_images
+        cells = drawn + row_starts[:, None]
+        counts = np.bincount(cells.ravel(), minlength=rows * num_images)
+        yield counts.reshape(rows, num_images).astype(np.float64)
 
 
 def _bounds(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """The middle `confidence` of the values."""
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _p_value(differences: np.ndarray) -> float:
+    differences = differences[~np.isnan(differences)]
+    if not len(differences):
+        return float("nan")
+    at_most_zero = 1 + np.count_nonzero(differences <= 0)
+    at_least_zero = 1 + np.count_nonzero(differences >= 0)
+    one_sided = min(at_most_zero, at_least_zero) / (len(differences) + 1)
+    return min(1.0, 2 * one_sided)
 
 
 def _weighted_pearson(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Weights (r, n); x, y (r, n) or (1, n). NaN for resamples in which x or y is constant."""
     total = weights.sum(axis=1, keepdims=True)
-    x = x - (weights * x).sum(axis=1, keepdims=True) / total
-    y = y - (weights * y).sum(axis=1, keepdims=True) / total
-    xy, xx, yy = ((weights * product).sum(axis=1) for product in (x * y, x * x, y * y))
+    sum_x = (weights * x).sum(axis=1, keepdims=True)
+    sum_y = (weights * y).sum(axis=1, keepdims=True)
+    x = x - sum_x / total
+    y = y - sum_y / total
+    xy = (weights * (x * y)).sum(axis=1)
+    xx = (weights * (x * x)).sum(axis=1)
+    yy = (weights * (y * y)).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.clip(xy / np.sqrt(xx * yy), -1, 1)
+        correlation = xy / np.sqrt(xx * yy)
+    return np.clip(correlation, -1, 1)
 
 
-def _weighted_ranks(values: ArrayLike) -> Callable[[np.ndarray], np.ndarray]:
+def _weighted_ranks(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function from weights (r, n) to the mid-ranks (r, n) that the images have in each resample."""
-    _, group, sizes = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    order, starts = np.argsort(group, kind="stable"), np.cumsum(sizes) - sizes
+    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    starts = np.cumsum(sizes) - sizes
 
     def ranks(weights: np.ndarray) -> np.ndarray:
         drawn = np.add.reduceat(weights[:, order], starts, axis=1)  # (r, distinct values)
-        return (np.cumsum(drawn, axis=1) - (drawn - 1) / 2)[:, group]
+        last_ranks = np.cumsum(drawn, axis=1)
+        mid_ranks = last_ranks - (drawn - 1) / 2
+        return mid_ranks[:, group]
 
     return ranks

@@ -3,7 +3,9 @@
 Heatmaps are floats in [0, 1], 0 = plausible. Definitions follow github youweiliang/RichHF `metrics.py` and the MIT
 saliency benchmark (Bylinskii et al., TPAMI 2019); where the two differ, the difference is a keyword. An empty target
 (all 0) has no metric but MSE: the others give NaN with a warning, and `heatmap_metrics` leaves such images out.
-All of them raise ValueError for shapes that differ, empty arrays, NaN and infinity.
+
+All of them raise ValueError for shapes that differ, batches, empty arrays, NaN, infinity, and values outside [0, 1]:
+up to `TOLERANCE` beyond it counts as rounding and is clamped.
 """
 
 from collections.abc import Iterable
@@ -12,19 +14,26 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from heie_hf.metrics.arrays import as_pair, centre, is_constant, pearson, undefined
+from heie_hf.metrics.arrays import as_floats, centre, check_same_shape, is_constant, pearson, undefined
 
 RICHHF_EPS = 1e-8  # an all-zero prediction costs about 9 nats
 MIT_EPS = 2.2204e-16  # the same costs about 31
 
+#: How far outside [0, 1] a value may be.
+TOLERANCE = 0.01
+
 #: Metrics that an empty target leaves undefined.
 GT_METRICS = ("kld", "cc", "sim", "nss", "auc_judd")
 
+#: The columns of `image_metrics`.
+COLUMNS = ("gt_sum", "mse", *GT_METRICS)
+
 
 def mse(prediction: ArrayLike, target: ArrayLike) -> float:
-    """Mean squared error."""
-    prediction, target = as_pair(prediction, target)
-    return float(np.mean((prediction - target) ** 2))
+    """Mean squared error, in [0, 1]."""
+    prediction, target = _as_pair(prediction, target)
+    squared_errors = (prediction - target) ** 2
+    return float(squared_errors.mean())
 
 
 def kld(prediction: ArrayLike, target: ArrayLike, *, eps: float = RICHHF_EPS) -> float:
@@ -33,21 +42,23 @@ def kld(prediction: ArrayLike, target: ArrayLike, *, eps: float = RICHHF_EPS) ->
     Args:
         eps: also added to the sums that normalise; `RICHHF_EPS` (1e-8) or `MIT_EPS` (2.2e-16). It decides the cost of
             a prediction that misses the target, so report it.
-
-    Raises:
-        ValueError: if a map has negative values.
     """
-    prediction, target = _nonnegative(*as_pair(prediction, target))
+    prediction, target = _as_pair(prediction, target)
     if not target.any():
         return undefined("kld", "the target is empty")
     hit = target > 0  # the other cells add nothing
-    p, g = prediction[hit] / (prediction.sum() + eps), target[hit] / (target.sum() + eps)
-    return float(np.sum(g * np.log(eps + g / (p + eps))))
+    prediction_sum = prediction.sum() + eps
+    target_sum = target.sum() + eps
+    p = prediction[hit] / prediction_sum
+    g = target[hit] / target_sum
+    ratio = g / (p + eps)
+    nats = g * np.log(eps + ratio)
+    return float(nats.sum())
 
 
 def cc(prediction: ArrayLike, target: ArrayLike) -> float:
     """Pearson's correlation of the cells, in [-1, 1]; 0 if a map is constant."""
-    prediction, target = as_pair(prediction, target)
+    prediction, target = _as_pair(prediction, target)
     if not target.any():
         return undefined("cc", "the target is empty")
     if is_constant(prediction) or is_constant(target):
@@ -62,29 +73,33 @@ def sim(prediction: ArrayLike, target: ArrayLike, *, normalize: Literal["minmax"
         normalize: "minmax" scales both maps to [0, 1] before, as MIT's `similarity.m`; RichHF and pysaliency do not.
 
     Raises:
-        ValueError: if a map has negative values and is not scaled, or for another `normalize`.
+        ValueError: for another `normalize`, too.
     """
     if normalize not in (None, "minmax"):
         raise ValueError(f"normalize must be None or 'minmax', not {normalize!r}")
-    prediction, target = as_pair(prediction, target)
+    prediction, target = _as_pair(prediction, target)
     if not target.any():
         return undefined("sim", "the target is empty")
     if normalize == "minmax":
-        prediction, target = prediction - prediction.min(), target - target.min()  # the sum takes care of the maximum
-    prediction, target = _nonnegative(prediction, target)
-    return float(np.minimum(_density(prediction), _density(target)).sum())
+        prediction = prediction - prediction.min()  # the sum takes care of the maximum
+        target = target - target.min()
+    p = _density(prediction)
+    g = _density(target)
+    overlap = np.minimum(p, g)
+    return float(overlap.sum())
 
 
 def nss(prediction: ArrayLike, target: ArrayLike, *, threshold: float = 0.0) -> float:
     """Mean of the standardised prediction over the fixated cells (target > threshold); 0 if it is constant."""
-    prediction, target = as_pair(prediction, target)
-    fixated = target > threshold
-    if not fixated.any():
+    prediction, target = _as_pair(prediction, target)
+    is_fixated = target > threshold
+    if not is_fixated.any():
         return undefined("nss", f"no cell of the target is above {threshold}")
     if is_constant(prediction):
         return 0.0
     centred, deviation = centre(prediction)
-    return float(centred[fixated].mean() / deviation)
+    mean_fixated = centred[is_fixated].mean()
+    return float(mean_fixated / deviation)
 
 
 def auc_judd(prediction: ArrayLike, target: ArrayLike, *, threshold: float = 0.0) -> float:
@@ -94,22 +109,36 @@ def auc_judd(prediction: ArrayLike, target: ArrayLike, *, threshold: float = 0.0
     mid-ranks. MIT's and RichHF's code breaks ties by adding noise of 1e-7 and draws the curve through the fixated
     values only, which adds up to 1 / (2 * number of fixated cells).
     """
-    prediction, target = as_pair(prediction, target)
-    fixated = target > threshold
-    if fixated.all() or not fixated.any():
-        return undefined("auc_judd", f"{'every' if fixated.any() else 'no'} cell of the target is above {threshold}")
+    prediction, target = _as_pair(prediction, target)
+    is_fixated = target > threshold
+    if is_fixated.all():
+        return undefined("auc_judd", f"every cell of the target is above {threshold}")
+    if not is_fixated.any():
+        return undefined("auc_judd", f"no cell of the target is above {threshold}")
     if is_constant(prediction):
         return 0.5
-    inside, outside = np.sort(prediction[fixated]), prediction[~fixated]
-    return _pairs_in_order(inside, outside, prediction.min(), prediction.max()) / (inside.size * outside.size)
+    inside = np.sort(prediction[is_fixated])
+    outside = prediction[~is_fixated]
+    pairs_in_order = _pairs_in_order(inside, outside, prediction.min(), prediction.max())
+    pairs = inside.size * outside.size
+    return pairs_in_order / pairs
 
 
 def resize(heatmap: ArrayLike, size: tuple[int, int]) -> np.ndarray:
-    """The map in `size` (height, width), float32; bilinear, averaging over areas when it shrinks (Pillow's)."""
+    """The map in `size` (height, width), float32; bilinear, averaging over areas when it shrinks (Pillow's).
+
+    Raises:
+        ValueError: if it is no (H, W), or has no cells.
+    """
     from PIL import Image
 
-    image = Image.fromarray(np.asarray(heatmap, dtype=np.float32))
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    cells = np.asarray(heatmap, dtype=np.float32)
+    if cells.ndim != 2 or cells.size == 0:
+        raise ValueError(f"a heatmap is (H, W), this one is {cells.shape}")
+    height, width = size
+    image = Image.fromarray(cells)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
 
 
 def image_metrics(
@@ -127,20 +156,26 @@ def image_metrics(
         size: (height, width) that both maps are resized to; None resizes the prediction to the target.
         eps, threshold, normalize: see `kld`, `auc_judd` and `nss`, `sim`.
     """
-    target = np.asarray(target) if size is None else resize(target, size)
-    if np.shape(prediction) != target.shape:
+    prediction = _as_map(prediction, "prediction")
+    target = _as_map(target, "target")
+    if size is not None:
+        target = resize(target, size)
+    if prediction.shape != target.shape:
         prediction = resize(prediction, target.shape)
-    row = {"gt_sum": float(target.sum(dtype=np.float64)), "mse": mse(prediction, target)}
+    row = dict.fromkeys(COLUMNS, float("nan"))
+    row["gt_sum"] = float(target.sum(dtype=np.float64))
+    row["mse"] = mse(prediction, target)
     if not target.any():
-        return row | dict.fromkeys(GT_METRICS, float("nan"))
-    has_both = 0 < np.count_nonzero(target > threshold) < target.size
-    return row | {
-        "kld": kld(prediction, target, eps=eps),
-        "cc": cc(prediction, target),
-        "sim": sim(prediction, target, normalize=normalize),
-        "nss": nss(prediction, target, threshold=threshold) if (target > threshold).any() else float("nan"),
-        "auc_judd": auc_judd(prediction, target, threshold=threshold) if has_both else float("nan"),
-    }
+        return row
+    row["kld"] = kld(prediction, target, eps=eps)
+    row["cc"] = cc(prediction, target)
+    row["sim"] = sim(prediction, target, normalize=normalize)
+    is_fixated = target > threshold
+    if is_fixated.any():
+        row["nss"] = nss(prediction, target, threshold=threshold)
+    if is_fixated.any() and not is_fixated.all():
+        row["auc_judd"] = auc_judd(prediction, target, threshold=threshold)
+    return row
 
 
 def average_images(per_image: dict[str, ArrayLike]) -> dict[str, float | int]:
@@ -150,17 +185,21 @@ def average_images(per_image: dict[str, ArrayLike]) -> dict[str, float | int]:
     `num_images`, `num_gt0` (empty target), `num_gt` (the rest) and `num_auc_judd` (the rest without targets that
     cover the whole image). A mean over no image is NaN.
     """
-    columns = {name: np.asarray(values, dtype=np.float64) for name, values in per_image.items()}
-    empty = columns["gt_sum"] == 0
-    return {
-        "mse": _mean(columns["mse"]),
-        "mse_gt0": _mean(columns["mse"][empty]),
-        **{name: _mean(columns[name][~np.isnan(columns[name])]) for name in GT_METRICS},
-        "num_images": len(empty),
-        "num_gt0": int(empty.sum()),
-        "num_gt": int((~empty).sum()),
-        "num_auc_judd": int(np.count_nonzero(~np.isnan(columns["auc_judd"]))),
-    }
+    errors = np.asarray(per_image["mse"], dtype=np.float64)
+    target_sums = np.asarray(per_image["gt_sum"], dtype=np.float64)
+    is_empty = target_sums == 0
+    row = {"mse": _mean(errors), "mse_gt0": _mean(errors[is_empty])}
+    num_defined = {}
+    for name in GT_METRICS:
+        column = np.asarray(per_image[name], dtype=np.float64)
+        defined = column[~np.isnan(column)]
+        row[name] = _mean(defined)
+        num_defined[name] = len(defined)
+    row["num_images"] = len(is_empty)
+    row["num_gt0"] = int(is_empty.sum())
+    row["num_gt"] = row["num_images"] - row["num_gt0"]
+    row["num_auc_judd"] = num_defined["auc_judd"]
+    return row
 
 
 def heatmap_metrics(predictions: Iterable[ArrayLike], targets: Iterable[ArrayLike], **parameters) -> dict:
@@ -169,11 +208,42 @@ def heatmap_metrics(predictions: Iterable[ArrayLike], targets: Iterable[ArrayLik
     Args:
         predictions, targets: (B, H, W) or B maps of any sizes; generators are read one image at a time.
         parameters: those of `image_metrics`.
+
+    Raises:
+        ValueError: naming the image by its number from 0, for a map that `image_metrics` refuses; for different
+            numbers of maps.
     """
-    rows = [image_metrics(p, t, **parameters) for p, t in zip(predictions, targets, strict=True)]
-    columns = ("gt_sum", "mse", *GT_METRICS)
-    per_image = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in columns}
+    columns = {name: [] for name in COLUMNS}
+    for index, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
+        try:
+            row = image_metrics(prediction, target, **parameters)
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from error
+        for name in COLUMNS:
+            columns[name].append(row[name])
+    per_image = {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
     return {**average_images(per_image), "per_image": per_image}
+
+
+def _as_pair(prediction: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Two maps of one shape; the one check of all heatmap metrics."""
+    prediction = _as_map(prediction, "prediction")
+    target = _as_map(target, "target")
+    check_same_shape(prediction, target)
+    return prediction, target
+
+
+def _as_map(values: ArrayLike, name: str) -> np.ndarray:
+    """One map, (H, W) or its cells in a row, as float64 in [0, 1]."""
+    cells = as_floats(values, name)
+    if cells.ndim not in (1, 2):
+        raise ValueError(f"{name} is {cells.shape}; one heatmap is (H, W)")
+    low, high = cells.min(), cells.max()
+    if low < -TOLERANCE or high > 1 + TOLERANCE:
+        raise ValueError(f"{name} has values from {low:g} to {high:g}; heatmaps are in [0, 1], 8-bit ones / 255")
+    if low < 0 or high > 1:
+        cells = cells.clip(0, 1)
+    return cells
 
 
 def _pairs_in_order(
@@ -184,20 +254,26 @@ def _pairs_in_order(
     Sorting the many values outside would take most of the time. Equal steps from low to high make buckets; a value
     outside that has its bucket to itself is settled by counting, and only the others are sorted.
     """
-    bucket_in, bucket_out = (((v - low) / (high - low) * (num_buckets - 1)).astype(np.intp) for v in (inside, outside))
+    bucket_in = _buckets(inside, low, high, num_buckets)
+    bucket_out = _buckets(outside, low, high, num_buckets)
     is_shared = np.zeros(num_buckets, dtype=bool)
     is_shared[bucket_in] = True
     counts = np.bincount(bucket_out, minlength=num_buckets)
     counts[is_shared] = 0
-    rest = np.sort(outside[is_shared[bucket_out]])
-    below = np.searchsorted(rest, inside, "left") + np.searchsorted(rest, inside, "right")
-    return float(np.cumsum(counts)[bucket_in].sum() + below.sum() / 2)
+    counts_up_to = np.cumsum(counts)
+    num_below = counts_up_to[bucket_in].sum()
+    is_rest = is_shared[bucket_out]
+    rest = np.sort(outside[is_rest])
+    num_less = np.searchsorted(rest, inside, "left").sum()
+    num_less_or_equal = np.searchsorted(rest, inside, "right").sum()
+    num_tied = num_less_or_equal - num_less
+    return float(num_below + num_less + num_tied / 2)
 
 
-def _nonnegative(*maps: np.ndarray) -> tuple[np.ndarray, ...]:
-    if any(values.min() < 0 for values in maps):
-        raise ValueError("a map with negative values is no distribution")
-    return maps
+def _buckets(values: np.ndarray, low: float, high: float, num_buckets: int) -> np.ndarray:
+    fractions = (values - low) / (high - low)
+    positions = fractions * (num_buckets - 1)
+    return positions.astype(np.intp)
 
 
 def _density(values: np.ndarray) -> np.ndarray:

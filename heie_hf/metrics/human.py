@@ -2,6 +2,7 @@
 
 import csv
 import html
+import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,17 @@ from typing import Literal
 
 import numpy as np
 
+from heie_hf.files import whole_file
+
 QUESTION = "How well does the text describe what is implausible in the picture?"
 SCALE = (1, 5)
 SCALE_ENDS = ("not at all", "completely")
 COLUMNS = ("item", "id", "text", "rating", "comment")
+
+# Cells that spreadsheets may take for formulas (OWASP, "CSV injection", and the full-width forms), quoted ones too.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_RATER = re.compile(r"\w([\w.-]*\w)?")
+_MAX_RATER_BYTES = 200  # file names end at 255
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Rating sheet: {rater}</title><style>
@@ -30,7 +38,8 @@ ratings as a file; send that back.</p>
 <form>{items}</form><button type="button">Save ratings</button>
 <script>
 document.querySelector("button").onclick = () => {{
-  const quote = value => '"' + value.replaceAll('"', '""') + '"';
+  const noFormula = value => /^{formula}/.test(value) ? "'" + value : value;
+  const quote = value => '"' + noFormula(value).replaceAll('"', '""') + '"';
   const lines = [...document.querySelectorAll("article")].map(item => [
     item.dataset.item, item.dataset.id, item.querySelector(".text").textContent,
     item.querySelector("input:checked")?.value ?? "", item.querySelector("textarea").value].map(quote).join(","));
@@ -69,43 +78,56 @@ class Ratings:
 def export_sheets(rows: Sequence[Mapping], output_dir: str | Path, raters: Sequence[str], *, seed: int = 0) -> None:
     """One sheet per rater, `ratings_<rater>.csv` and `ratings_<rater>.html`, items in an order of the rater's own.
 
-    Either file can be filled in: the page saves a CSV of the same form. Pictures lie in `images/` beside them.
+    Either file can be filled in: the page saves a CSV of the same form. Pictures lie in `images/` beside them. A cell
+    that a spreadsheet would take for a formula has "'" in front; `import_ratings` takes it off again.
 
     Args:
         rows: id (str, unique), text (str, what is rated), image (PIL) and, where there is one, overlay (PIL).
-        raters: names of letters, digits, "_", "-" and ".".
+        raters: names of letters, digits, "_", and "-" and "." in between; they become file names.
 
     Raises:
-        ValueError: if two rows have the same id, or a rater has another name.
+        ValueError: if two rows have the same id, two raters the same name but for capitals, or a rater another name.
+        OSError: if a file cannot be written.
     """
-    if bad := [rater for rater in raters if not re.fullmatch(r"[\w.-]+", rater)]:
-        raise ValueError(f"a rater's name becomes a file name: {bad[0]!r} cannot")
+    _check_raters(raters)
     if len({row["id"] for row in rows}) != len(rows):
         raise ValueError("ids must be unique: ratings are joined by them")
     output_dir = Path(output_dir)
     (output_dir / "images").mkdir(parents=True, exist_ok=True)
-    items = [_item(number, row, output_dir) for number, row in enumerate(rows, 1)]
+    items = []
+    for number, row in enumerate(rows, 1):
+        pictures = _save_pictures(number, row, output_dir)
+        items.append({"item": number, "id": row["id"], "text": row["text"], "pictures": pictures})
     for rater in raters:
-        own = random.Random(f"{seed} {rater}").sample(items, len(items))
-        with (output_dir / f"ratings_{rater}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(own)
-        page = _page(rater, own)
-        (output_dir / f"ratings_{rater}.html").write_text(page, encoding="utf-8")
+        own_order = random.Random(f"{seed} {rater}").sample(items, len(items))
+        _write_table(output_dir / f"ratings_{rater}.csv", own_order)
+        with whole_file(output_dir / f"ratings_{rater}.html") as draft:
+            draft.write_text(_page(rater, own_order), encoding="utf-8")
 
 
 def import_ratings(paths: Sequence[str | Path]) -> Ratings:
     """Read filled-in CSV files, one per rater; the rater is the file's name without "ratings_".
 
     Raises:
-        ValueError: naming file and item, for a rating that is no integer of the scale, an item that occurs twice, or a
-            file without the columns `id` and `rating`.
+        ValueError: naming the file, the row as spreadsheets count them and what to do, for a rating that is no integer
+            of the scale, an item that occurs twice or has no id, a file without the columns `id` and `rating`, or one
+            that is no CSV in UTF-8; for two files of one rater.
+        OSError: if a file cannot be read.
     """
-    sheets = {Path(path).stem.removeprefix("ratings_"): _read_sheet(Path(path)) for path in paths}
-    ids = list(dict.fromkeys(item for sheet in sheets.values() for item in sorted(sheet)))
-    values = [[sheet.get(item, np.nan) for item in ids] for sheet in sheets.values()]
-    return Ratings(list(sheets), ids, np.array(values, dtype=np.float64))
+    sheets = {}
+    for path in map(Path, paths):
+        rater = path.stem.removeprefix("ratings_")
+        if rater in sheets:
+            raise ValueError(f"{path}: there is another sheet of {rater!r}; give each rater a file name of their own")
+        sheets[rater] = _read_sheet(path)
+    ids = []
+    for sheet in sheets.values():
+        ids += sorted(sheet.keys() - set(ids))
+    values = np.full((len(sheets), len(ids)), np.nan)
+    for row, sheet in zip(values, sheets.values(), strict=True):
+        for column, item in enumerate(ids):
+            row[column] = sheet.get(item, np.nan)
+    return Ratings(list(sheets), ids, values)
 
 
 def krippendorff_alpha(values: np.ndarray, level: Literal["nominal", "ordinal", "interval"] = "ordinal") -> float:
@@ -119,17 +141,20 @@ def krippendorff_alpha(values: np.ndarray, level: Literal["nominal", "ordinal", 
     Returns:
         NaN if no item was rated twice, or all ratings are the same (nothing could have disagreed).
     """
-    values = values[:, (~np.isnan(values)).sum(axis=0) > 1]
+    num_ratings = (~np.isnan(values)).sum(axis=0)  # (items,)
+    values = values[:, num_ratings > 1]
     grades = np.unique(values[~np.isnan(values)])
-    counts = (values[None] == grades[:, None, None]).sum(axis=1).astype(np.float64)  # (grades, items)
-    per_item = counts.sum(axis=0)
-    pairs = (counts / (per_item - 1)) @ counts.T - np.diag((counts / (per_item - 1)).sum(axis=1))
+    is_grade = values[None] == grades[:, None, None]  # (grades, raters, items)
+    counts = is_grade.sum(axis=1).astype(np.float64)  # (grades, items)
+    shares = counts / (counts.sum(axis=0) - 1)
+    pairs = shares @ counts.T - np.diag(shares.sum(axis=1))  # (grades, grades), of different raters
     totals = counts.sum(axis=1)  # (grades,)
     distance = _distances(grades, totals, level)
+    observed = (pairs * distance).sum()
     expected = (np.outer(totals, totals) * distance).sum()
     if not expected:
         return float("nan")
-    return float(1 - (totals.sum() - 1) * (pairs * distance).sum() / expected)
+    return float(1 - (totals.sum() - 1) * observed / expected)
 
 
 def _distances(grades: np.ndarray, totals: np.ndarray, level: str) -> np.ndarray:
@@ -140,14 +165,46 @@ def _distances(grades: np.ndarray, totals: np.ndarray, level: str) -> np.ndarray
     return (position[:, None] - position[None]) ** 2
 
 
-def _item(number: int, row: Mapping, output_dir: Path) -> dict:
-    """One item as the sheets need it; writes its pictures."""
+def _check_raters(raters: Sequence[str]) -> None:
+    names = set()
+    for rater in raters:
+        if not _RATER.fullmatch(rater) or len(rater.encode()) > _MAX_RATER_BYTES:
+            raise ValueError(f"a rater's name becomes a file name: {rater!r} cannot")
+        if rater.casefold() in names:
+            raise ValueError(f"two raters have the name {rater!r}: one's sheet would replace the other's")
+        names.add(rater.casefold())
+
+
+def _save_pictures(number: int, row: Mapping, output_dir: Path) -> list[str]:
+    """Paths of the item's pictures, relative to the folder."""
     pictures = []
     for name in ("image", "overlay"):
-        if row.get(name) is not None:
-            pictures.append(f"images/{number:05d}_{name}.png")
-            row[name].save(output_dir / pictures[-1])
-    return {"item": number, "id": row["id"], "text": row["text"], "pictures": pictures}
+        if row.get(name) is None:
+            continue
+        path = f"images/{number:05d}_{name}.png"
+        with whole_file(output_dir / path) as draft:
+            row[name].save(draft, format="PNG")
+        pictures.append(path)
+    return pictures
+
+
+def _write_table(path: Path, items: list[dict]) -> None:
+    with whole_file(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for item in items:
+            writer.writerow([item["item"], _no_formula(item["id"]), _no_formula(item["text"]), "", ""])
+
+
+def _no_formula(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _as_it_was(cell: str) -> str:
+    """What `_no_formula` was given."""
+    if cell.startswith("'") and _FORMULA.match(cell):
+        return cell[1:]
+    return cell
 
 
 def _page(rater: str, items: list[dict]) -> str:
@@ -161,35 +218,63 @@ def _page(rater: str, items: list[dict]) -> str:
         items="".join(map(_article, items)),
         header=",".join(COLUMNS),
         file=f"ratings_{rater}.csv",
+        formula=_FORMULA.pattern,
     )
 
 
 def _article(item: dict) -> str:
-    choices = "".join(
-        f'<label><input type="radio" name="item{item["item"]}" value="{grade}">{grade}</label> '
-        for grade in range(SCALE[0], SCALE[1] + 1)
+    choices = ""
+    for grade in range(SCALE[0], SCALE[1] + 1):
+        choices += f'<label><input type="radio" name="item{item["item"]}" value="{grade}">{grade}</label> '
+    pictures = ""
+    for path in item["pictures"]:
+        pictures += f'<img src="{path}" alt="">'
+    return _ITEM.format(
+        item=item["item"],
+        id=html.escape(item["id"]),
+        text=html.escape(item["text"]),
+        pictures=pictures,
+        choices=choices,
     )
-    pictures = "".join(f'<img src="{path}" alt="">' for path in item["pictures"])
-    text, item_id = html.escape(item["text"]), html.escape(item["id"])
-    return _ITEM.format(item=item["item"], id=item_id, text=text, pictures=pictures, choices=choices)
 
 
 def _read_sheet(path: Path) -> dict[str, int]:
-    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte order mark first
-        reader = csv.DictReader(file)
-        if not {"id", "rating"} <= set(reader.fieldnames or ()):
-            raise ValueError(f"{path}: needs the columns id and rating, has {reader.fieldnames}")
-        sheet = {}
-        for row in reader:
-            if row["id"] in sheet:
-                raise ValueError(f"{path}: item {row['id']!r} occurs twice")
-            sheet[row["id"]] = _rating((row["rating"] or "").strip(), path, row["id"])
-    return {item: rating for item, rating in sheet.items() if rating is not None}
+    """The ratings of one file by the item's id."""
+    ratings = {}
+    seen = set()
+    for number, item, rating in _read_rows(path):
+        place = f"{path}, row {number}"
+        if not item and not rating:
+            continue  # an empty row
+        if not item:
+            raise ValueError(f"{place}: a rating without an id; copy the id from the sheet that was sent out")
+        if item in seen:
+            raise ValueError(f"{place}: item {item!r} occurs twice; keep one of its rows")
+        seen.add(item)
+        if rating:
+            ratings[item] = _rating(rating, f"{place}: the rating of {item!r}")
+    return ratings
 
 
-def _rating(value: str, path: Path, item: str) -> int | None:
-    if not value:
-        return None
-    if not value.isdecimal() or not SCALE[0] <= int(value) <= SCALE[1]:
-        raise ValueError(f"{path}: the rating of {item!r} is {value!r}, not an integer from {SCALE[0]} to {SCALE[1]}")
-    return int(value)
+def _read_rows(path: Path) -> list[tuple[int, str, str]]:
+    """Number as spreadsheets count, id and rating of each row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte order mark first
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no CSV in UTF-8 ({error}); save the sheet as such, with commas") from error
+    for name in ("id", "rating"):
+        if name not in header:
+            raise ValueError(f"{path}: has no column {name!r} but {header}; save the sheet as CSV with commas")
+    table = []
+    for number, row in enumerate(rows, 2):
+        cells = dict(itertools.zip_longest(header, row[: len(header)], fillvalue=""))
+        table.append((number, _as_it_was(cells["id"]), cells["rating"].strip()))
+    return table
+
+
+def _rating(rating: str, place: str) -> int:
+    low, high = SCALE
+    if rating not in map(str, range(low, high + 1)):
+        raise ValueError(f"{place} is {rating!r:.40}; write an integer from {low} to {high}, or leave it empty")
+    return int(rating)

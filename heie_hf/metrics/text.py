@@ -6,13 +6,21 @@ from typing import Literal
 
 import numpy as np
 
-SECTIONS = ("description", "regions", "analysis")
+from heie_hf.processing.explanation_heie import SECTIONS
 
 
 def issue_counts(predicted: Iterable[str], reference: Iterable[str]) -> tuple[int, int, int]:
-    """(hits, false alarms, misses) of one image: kinds of issue as sets, naming one twice counts once."""
-    predicted, reference = set(predicted), set(reference)
-    return len(predicted & reference), len(predicted - reference), len(reference - predicted)
+    """(hits, false alarms, misses) of one image: kinds of issue as sets, naming one twice counts once.
+
+    Raises:
+        ValueError: for a text in place of a set of kinds.
+    """
+    if isinstance(predicted, str) or isinstance(reference, str):
+        raise ValueError("kinds of issue are a set or list of texts, not one text")
+    predicted = set(predicted)
+    reference = set(reference)
+    hits = predicted & reference
+    return len(hits), len(predicted - reference), len(reference - predicted)
 
 
 def issue_metrics(predicted: Sequence[Iterable[str]], reference: Sequence[Iterable[str]]) -> dict[str, float | int]:
@@ -26,10 +34,17 @@ def issue_metrics(predicted: Sequence[Iterable[str]], reference: Sequence[Iterab
         NaN where nothing is to be divided by: precision if no text names an issue, recall if there are none.
 
     Raises:
-        ValueError: if the two have different lengths.
+        ValueError: if the two have different lengths; naming the image by its number, as `issue_counts` does.
     """
-    counts = [issue_counts(p, r) for p, r in zip(predicted, reference, strict=True)]
-    hits, false_alarms, misses = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0, 0)
+    hits = false_alarms = misses = 0
+    for index, (named, there) in enumerate(zip(predicted, reference, strict=True)):
+        try:
+            counts = issue_counts(named, there)
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from error
+        hits += counts[0]
+        false_alarms += counts[1]
+        misses += counts[2]
     return {
         "issue_precision": _ratio(hits, hits + false_alarms),
         "issue_recall": _ratio(hits, hits + misses),
@@ -42,12 +57,19 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str], *, use_stemme
     """F1 of the longest common subsequence of words, (n,) in [0, 1], by the rouge_score package (Google's).
 
     It is what `evaluate.load("rouge")` calls, which itself needs the Hub.
+
+    Raises:
+        ValueError: if the two have different lengths, or one that is no text; names it by its number.
     """
     from rouge_score.rouge_scorer import RougeScorer
 
+    _check_texts(predictions, references)
     scorer = RougeScorer(["rougeL"], use_stemmer=use_stemmer)
-    pairs = zip(predictions, references, strict=True)
-    return np.array([scorer.score(reference, prediction)["rougeL"].fmeasure for prediction, reference in pairs])
+    scores = np.zeros(len(predictions))
+    for index, reference in enumerate(references):
+        overlap = scorer.score(reference, predictions[index])["rougeL"]
+        scores[index] = overlap.fmeasure
+    return scores
 
 
 def bert_score_layer(model: str) -> int:
@@ -81,21 +103,36 @@ def bert_score(
 
     Raises:
         ImportError, OSError: as `bert_score_layer` does.
+        ValueError: as `rouge_l` does.
     """
     _require_bert_score()
     from bert_score import BERTScorer
 
-    num_layers = bert_score_layer(model) if num_layers is None else num_layers
-
-    # bert_score 0.3.13 on Transformers 5 fails on empty texts and on tokenizers without a length limit.
-    filled = [bool(p.strip() and r.strip()) for p, r in zip(predictions, references, strict=True)]
+    _check_texts(predictions, references)
+    if num_layers is None:
+        num_layers = bert_score_layer(model)
     scorer = BERTScorer(model_type=str(model), num_layers=num_layers, device=device)
-    scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, 512)
-    scores = np.zeros(len(filled))
-    if any(filled):
-        kept = [[text for text, keep in zip(texts, filled) if keep] for texts in (predictions, references)]
-        scores[filled] = scorer.score(*kept)[2].numpy()
+    # bert_score 0.3.13 on Transformers 5 fails on tokenizers without a length limit, and on empty texts.
+    tokenizer = scorer._tokenizer
+    tokenizer.model_max_length = min(tokenizer.model_max_length, 512)
+    filled = []
+    for index, reference in enumerate(references):
+        if reference.strip() and predictions[index].strip():
+            filled.append(index)
+    scores = np.zeros(len(references))
+    if filled:
+        _, _, f1 = scorer.score([predictions[index] for index in filled], [references[index] for index in filled])
+        scores[filled] = f1.numpy()
     return scores
+
+
+def _check_texts(predictions: Sequence[str], references: Sequence[str]) -> None:
+    if len(predictions) != len(references):
+        raise ValueError(f"there are {len(predictions)} predictions and {len(references)} references")
+    for name, texts in (("prediction", predictions), ("reference", references)):
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f"{name} {index} is no text but {text!r:.40}")
 
 
 def _require_bert_score() -> None:
@@ -118,27 +155,39 @@ def perplexity(
         text: the rows' own text, or the text that the model writes greedily for their images. The two answer different
             questions: the first falls as the model learns the data, the second as it grows sure of itself.
     """
-    nll, num_tokens = [], []
+    nll, num_tokens = 0.0, 0
     for start in range(0, len(rows), batch_size):
-        batch = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
-        if text == "reference":
-            batch = [row for row in batch if any(row.get(section) for section in SECTIONS)]
-        if batch:
-            images = [row["image"] for row in batch]
-            texts = batch if text == "reference" else generate_texts(model, processor, images)
-            for sums, values in zip((nll, num_tokens), text_nll(model, processor, images, texts)):
-                sums.extend(values)
-    value = float(np.exp(np.sum(nll) / np.sum(num_tokens))) if np.sum(num_tokens) else float("nan")
-    return {f"perplexity_{text}": value, f"num_tokens_{text}": int(np.sum(num_tokens))}
+        batch = []
+        for index in range(start, min(start + batch_size, len(rows))):
+            row = rows[index]
+            if text == "generated" or any(row.get(section) for section in SECTIONS):
+                batch.append(row)
+        if not batch:
+            continue
+        images = [row["image"] for row in batch]
+        texts = batch
+        if text == "generated":
+            texts = generate_texts(model, processor, images)
+        nll_of_rows, num_tokens_of_rows = text_nll(model, processor, images, texts)
+        nll += nll_of_rows.sum()
+        num_tokens += int(num_tokens_of_rows.sum())
+    value = float("nan")
+    if num_tokens:
+        value = float(np.exp(nll / num_tokens))
+    return {f"perplexity_{text}": value, f"num_tokens_{text}": num_tokens}
 
 
 def generate_texts(model, processor, images: Sequence) -> list[dict[str, str]]:
     """The model's own greedy description, regions and analysis for each image."""
-    inputs = processor(images=list(images), return_tensors="pt").to(model.device, model.dtype)
+    inputs = processor(images=list(images), return_tensors="pt")
+    inputs = inputs.to(model.device, model.dtype)
     outputs = model.generate(**inputs, do_sample=False, return_dict_in_generate=True)
     sizes = [(image.height, image.width) for image in images]
-    results = processor.post_process(outputs, target_sizes=sizes, input_length=inputs["input_ids"].shape[1])
-    return [{section: result[section] for section in SECTIONS} for result in results]
+    prompt_length = inputs["input_ids"].shape[1]
+    texts = []
+    for result in processor.post_process(outputs, target_sizes=sizes, input_length=prompt_length):
+        texts.append({section: result[section] for section in SECTIONS})
+    return texts
 
 
 def text_nll(
@@ -155,20 +204,31 @@ def text_nll(
     """
     import torch
 
-    targets = [{"explanation": {section: text.get(section) or "" for section in SECTIONS}} for text in texts]
-    batch = processor(images=list(images), targets=targets, return_tensors="pt").to(model.device, model.dtype)
-    ids, is_answer, counts = batch["input_ids"], batch["labels"] != -100, batch["num_patches"].tolist()
-    free = torch.stack([_free_text(*row, model.config) for row in zip(ids, is_answer, counts)])
-    start = max(1, int(is_answer.any(dim=0).int().argmax()))  # first answer token; no logits are needed before it
-    inputs = {name: values for name, values in batch.items() if not name.endswith("labels")}
+    targets = []
+    for text in texts:
+        sections = {section: text.get(section) or "" for section in SECTIONS}
+        targets.append({"explanation": sections})
+    batch = processor(images=list(images), targets=targets, return_tensors="pt")
+    batch = batch.to(model.device, model.dtype)
+    is_answer = batch.pop("labels") != -100  # (B, L)
+    for name in ("heatmap_labels", "score_labels"):
+        batch.pop(name, None)
     if features is not None:
-        inputs["mm_encoder_outputs"] = {"image": features}
+        batch["mm_encoder_outputs"] = {"image": features}
+    free_texts = []
+    for index, num_patches in enumerate(batch["num_patches"].tolist()):
+        free_texts.append(_free_text(batch["input_ids"][index], is_answer[index], num_patches, model.config))
+    start = max(1, int(is_answer.any(dim=0).int().argmax()))  # first answer token; no logits are needed before it
+    is_free = torch.stack(free_texts)[:, start:]  # (B, L - start)
+    ids = batch["input_ids"][:, start:]
     with torch.inference_mode():
-        logits = model(**inputs, logits_to_keep=ids.shape[1] - start + 1).logits[:, :-1]  # (B, L - start, vocabulary)
-    free, ids = free[:, start:], ids[:, start:]
-    nll = torch.zeros(free.shape, device=logits.device)
-    nll[free] = torch.nn.functional.cross_entropy(logits[free].float(), ids[free], reduction="none")
-    return nll.double().sum(dim=1).cpu().numpy(), free.sum(dim=1).cpu().numpy()
+        outputs = model(**batch, logits_to_keep=ids.shape[1] + 1)
+    logits = outputs.logits[:, :-1]  # (B, L - start, vocabulary)
+    nll = torch.zeros(is_free.shape, device=logits.device)
+    nll[is_free] = torch.nn.functional.cross_entropy(logits[is_free].float(), ids[is_free], reduction="none")
+    sums = nll.double().sum(dim=1)
+    num_tokens = is_free.sum(dim=1)
+    return sums.cpu().numpy(), num_tokens.cpu().numpy()
 
 
 def _free_text(ids, is_answer, num_patches: int, config):
@@ -177,16 +237,25 @@ def _free_text(ids, is_answer, num_patches: int, config):
 
     from heie_hf.modeling.generation_heie import chain_of_thought_literals
 
-    opening, *borders = chain_of_thought_literals(config, num_patches)
-    mask, tokens = torch.zeros_like(is_answer), ids.tolist()
+    mask = torch.zeros_like(is_answer)
     if not is_answer.any():  # no text at all
         return mask
+    opening, *borders = chain_of_thought_literals(config, num_patches)
+    tokens = ids.tolist()
     start = int(is_answer.nonzero()[0]) + len(opening)
     for border in borders:
-        end = next(i for i in range(start, len(tokens)) if tokens[i : i + len(border)] == border)
+        end = _index_of(border, tokens, start)
         mask[start:end] = True
         start = end + len(border)
     return mask
+
+
+def _index_of(run: list[int], tokens: list[int], start: int) -> int:
+    """Where the run of tokens begins, looked for from `start`."""
+    for index in range(start, len(tokens)):
+        if tokens[index : index + len(run)] == run:
+            return index
+    raise ValueError("a fixed text of the chain of thought is missing")
 
 
 def _ratio(numerator: int, denominator: int) -> float:

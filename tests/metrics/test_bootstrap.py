@@ -105,6 +105,13 @@ def test_comparison_of_correlations():
     assert result.low > 0
 
 
+@pytest.mark.parametrize("name", PAIRED)
+def test_values_that_are_not_of_the_same_images_are_refused(name):
+    for pair in (([1, 2], [1, 2, 3]), ([[1], [2]], [[1], [2]]), ([1, 2, 3], [1])):
+        with pytest.raises(ValueError, match="two values per image"):
+            PAIRED[name](*pair)
+
+
 def test_different_images_are_refused():
     with pytest.raises(ValueError, match="not the same images: 2 and 3"):
         boot.compare(boot.mean_of([1, 2]), boot.mean_of([1, 2, 3]))

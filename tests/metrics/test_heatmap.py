@@ -1,7 +1,9 @@
 import importlib.util
+import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from heie_hf.metrics import auc_judd, cc, heatmap_metrics, kld, mse, nss, sim
 from heie_hf.metrics.heatmap import MIT_EPS, RICHHF_EPS
@@ -107,13 +109,13 @@ def test_auc_equals_the_area_under_the_full_roc_curve(decimals):
 def test_auc_is_exact_however_the_values_lie():
     prediction, target = make_pair(5)
     expected = auc_judd(prediction, target)
-    outlier = prediction.copy()
-    outlier[target == 0] *= np.where(prediction[target == 0] == prediction[target == 0].max(), 1e9, 1)
+    is_highest = prediction == prediction[target == 0].max()
+    outlier = np.where((target == 0) & is_highest, 1, 1e-9 * prediction)  # all the others in one bucket
     beaten = np.count_nonzero(prediction[target > 0] > prediction[target == 0].max())
     lost = beaten / (np.count_nonzero(target) * np.count_nonzero(target == 0))
     assert auc_judd(outlier, target) == pytest.approx(expected - lost, abs=1e-12)
     assert auc_judd(prediction**40, target) == pytest.approx(expected, abs=1e-12)
-    assert auc_judd(-1 / (1e-9 + prediction), target) == pytest.approx(expected, abs=1e-12)
+    assert auc_judd(1 - 1e-6 / (1e-6 + prediction), target) == pytest.approx(expected, abs=1e-12)
 
 
 def test_auc_differs_from_mit_code_by_half_a_step_of_the_curve():
@@ -124,12 +126,12 @@ def test_auc_differs_from_mit_code_by_half_a_step_of_the_curve():
 
 
 def test_auc_by_hand():
-    target = [1, 1, 0, 0]
-    assert auc_judd([4, 3, 2, 1], target) == 1
-    assert auc_judd([1, 2, 3, 4], target) == 0
-    assert auc_judd([3, 1, 2, 0], target) == 0.75
-    assert auc_judd([2, 1, 1, 0], target) == (1 + 1 + 0.5 + 1) / 4  # one tie of four pairs
-    assert auc_judd([7, 7, 7, 7], target) == 0.5
+    target = [[1, 1], [0, 0]]
+    assert auc_judd([[0.4, 0.3], [0.2, 0.1]], target) == 1
+    assert auc_judd([[0.1, 0.2], [0.3, 0.4]], target) == 0
+    assert auc_judd([[0.3, 0.1], [0.2, 0.0]], target) == 0.75
+    assert auc_judd([[0.2, 0.1], [0.1, 0.0]], target) == (1 + 1 + 0.5 + 1) / 4  # one tie of four pairs
+    assert auc_judd([[0.7, 0.7], [0.7, 0.7]], target) == 0.5
 
 
 def test_auc_ranks_maps_with_a_tiny_range():
@@ -139,8 +141,8 @@ def test_auc_ranks_maps_with_a_tiny_range():
 
 
 def test_auc_threshold_decides_what_is_fixated():
-    assert auc_judd([1, 3, 2], [0.2, 0.6, 0.9], threshold=0.5) == 1
-    assert auc_judd([1, 3, 2], [0.2, 0.6, 0.9], threshold=0.7) == 0.5
+    assert auc_judd([0.1, 0.3, 0.2], [0.2, 0.6, 0.9], threshold=0.5) == 1
+    assert auc_judd([0.1, 0.3, 0.2], [0.2, 0.6, 0.9], threshold=0.7) == 0.5
 
 
 # ---------------------------------------------------------------- the others by hand
@@ -151,7 +153,8 @@ def test_mse_by_hand():
 
 
 def test_kld_by_hand_is_a_divergence():
-    assert kld([1, 1], [3, 1], eps=1e-12) == pytest.approx(0.75 * np.log(1.5) + 0.25 * np.log(0.5))
+    assert kld([[0.1, 0.1]], [[0.6, 0.2]], eps=1e-12) == pytest.approx(0.75 * np.log(1.5) + 0.25 * np.log(0.5))
+    assert kld([[0.6, 0.2]], [[0.1, 0.1]], eps=1e-12) == pytest.approx(0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(2))
     _, target = make_pair()
     assert kld(0.1 * target, target) == pytest.approx(0, abs=1e-5)
 
@@ -164,22 +167,23 @@ def test_an_all_zero_prediction_costs_what_eps_says():
 
 
 def test_sim_by_hand_and_minmax_option():
-    assert sim([1, 3], [3, 1]) == 0.5
-    assert sim([2, 3, 4], [0, 1, 2]) == pytest.approx(2 / 9 * 0 + 1 / 3 + 4 / 9)
-    assert sim([2, 3, 4], [0, 1, 2], normalize="minmax") == pytest.approx(1)
+    assert sim([[0.1, 0.3]], [[0.6, 0.2]]) == pytest.approx(0.5)
+    prediction, target = [[0.2, 0.3, 0.4]], [[0, 0.1, 0.2]]
+    assert sim(prediction, target) == pytest.approx(2 / 9 * 0 + 1 / 3 + 4 / 9)
+    assert sim(prediction, target, normalize="minmax") == pytest.approx(1)
     with pytest.raises(ValueError, match="minmax"):
-        sim([2, 3, 4], [0, 1, 2], normalize="max")
+        sim(prediction, target, normalize="max")
 
 
 def test_nss_by_hand():
-    assert nss([0, 0, 0, 2], [0, 0, 0, 1]) == pytest.approx(1.5 / np.sqrt(0.75))
+    assert nss([[0, 0], [0, 0.2]], [[0, 0], [0, 1]]) == pytest.approx(1.5 / np.sqrt(0.75))
 
 
 def test_cc_and_nss_ignore_scale_and_offset():
     prediction, target = make_pair()
     for metric in (cc, nss):
         assert metric(1e-200 * prediction, target) == pytest.approx(metric(prediction, target), abs=1e-9)
-        assert metric(5 + 0.3 * prediction, target) == pytest.approx(metric(prediction, target), abs=1e-9)
+        assert metric(0.5 + 0.3 * prediction, target) == pytest.approx(metric(prediction, target), abs=1e-9)
 
 
 # ---------------------------------------------------------------- edges
@@ -218,22 +222,48 @@ def test_single_pixel():
     assert nss([[0.5]], [[1.0]]) == 0
 
 
+GOOD = np.array([[0, 0.5, 1], [0.2, 0, 0]])
+BAD = {
+    "prediction has 1 NaN or infinite values, the first at [1, 2]": np.array([[0, 0.5, 1], [0.2, 0, np.nan]]),
+    "prediction has 2 NaN or infinite values, the first at [0, 1]": np.array([[0, np.inf, 1], [0.2, -np.inf, 0]]),
+    "prediction has values from 0 to 255; heatmaps are in [0, 1], 8-bit ones / 255": (255 * GOOD).astype(np.uint8),
+    "prediction has values from 0 to 1e+308": np.where(GOOD == 1, 1e308, GOOD),
+    "prediction has values from -0.02 to 1": np.where(GOOD == 0.5, -0.02, GOOD),
+    "prediction has values from 0 to 1.02": np.where(GOOD == 0.5, 1.02, GOOD),
+    "prediction (3, 2) and target (2, 3) must have the same shape": GOOD.T,
+    "prediction (2, 2) and target (2, 3) must have the same shape": GOOD[:, :2],
+    "prediction is empty: its shape is (0, 0)": np.zeros((0, 0)),
+    "prediction is (1, 2, 3); one heatmap is (H, W)": GOOD[None],
+    "prediction is (); one heatmap is (H, W)": np.float64(0.5),
+}
+
+
 @pytest.mark.parametrize("metric", [mse, *GT_METRICS.values()])
-def test_bad_input_is_refused_with_the_reason(metric):
-    with pytest.raises(ValueError, match="prediction has 1 NaN or infinite"):
-        metric([0.5, np.nan], [0, 1])
-    with pytest.raises(ValueError, match="target has 1 NaN or infinite"):
-        metric([0.5, 1], [0, np.inf])
-    with pytest.raises(ValueError, match=r"\(2,\) and target \(3,\) must have the same shape"):
-        metric([0, 1], [0, 1, 1])
-    with pytest.raises(ValueError, match="empty"):
-        metric([], [])
+@pytest.mark.parametrize("reason, bad", BAD.items())
+def test_bad_input_is_refused_with_the_reason(metric, reason, bad):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        metric(bad, GOOD)
+    shapes_first = re.escape(reason.replace("prediction", "target")) if "and target" not in reason else "same shape"
+    with pytest.raises(ValueError, match=shapes_first):
+        metric(GOOD, bad)
 
 
-@pytest.mark.parametrize("metric", [kld, sim])
-def test_negative_values_are_no_distribution(metric):
-    with pytest.raises(ValueError, match="negative"):
-        metric([-0.1, 1], [0, 1])
+def test_a_picture_of_a_heatmap_is_not_a_heatmap():
+    picture = Image.radial_gradient("L")
+    with pytest.raises(ValueError, match="from 0 to 255"):
+        mse(picture, picture)
+
+
+@pytest.mark.parametrize("metric", [mse, *GT_METRICS.values()])
+def test_rounding_beyond_the_range_is_clamped(metric):
+    prediction, target = make_pair()
+    prediction[:4] = 0
+    prediction[4:8] = 1
+    expected = metric(prediction, target)
+    beyond = prediction.copy()
+    beyond[:4] = -0.009
+    beyond[4:8] = 1.009
+    assert metric(beyond, target) == expected
 
 
 # ---------------------------------------------------------------- many images
@@ -287,6 +317,20 @@ def test_no_images_and_only_empty_targets_give_nan_without_noise():
     empty = heatmap_metrics(np.ones((2, 4, 4)), np.zeros((2, 4, 4)))
     assert (empty["mse"], empty["mse_gt0"], empty["num_gt0"]) == (1, 1, 2)
     assert np.isnan(empty["kld"])
+
+
+@pytest.mark.parametrize("size", [None, (8, 8)])
+@pytest.mark.parametrize("reason, bad", [row for row in BAD.items() if "same shape" not in row[0]])
+def test_batch_names_the_image_that_is_refused(reason, bad, size):
+    with pytest.raises(ValueError, match=re.escape(f"image 2: {reason}")):
+        heatmap_metrics([GOOD, GOOD, bad, GOOD], [GOOD] * 4, size=size)
+    with pytest.raises(ValueError, match=re.escape(f"image 1: {reason.replace('prediction', 'target')}")):
+        heatmap_metrics([GOOD] * 3, [GOOD, bad, GOOD], size=size)
+
+
+def test_cells_in_a_row_cannot_be_resized():
+    with pytest.raises(ValueError, match=r"image 0: a heatmap is \(H, W\), this one is \(6,\)"):
+        heatmap_metrics([GOOD.ravel()], [GOOD])
 
 
 def test_different_numbers_of_maps_are_refused():

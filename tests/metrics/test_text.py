@@ -34,6 +34,11 @@ def test_nothing_named_or_nothing_there():
     assert np.isnan(issue_metrics([], [])["issue_f1"])
 
 
+def test_a_text_in_place_of_kinds_is_named():
+    with pytest.raises(ValueError, match="image 1: kinds of issue are a set or list of texts"):
+        issue_metrics([["extra eye"], "extra eye"], [["extra eye"], ["extra eye"]])
+
+
 def test_different_numbers_of_images_are_refused():
     with pytest.raises(ValueError):
         issue_metrics([["extra eye"]], [])
@@ -48,6 +53,27 @@ def test_rouge_l_by_hand():
         ["the left hand has six fingers", "", "a dog"], ["the hand has six long fingers", "a dog", "A dog!"]
     )
     assert scores == pytest.approx([5 / 6, 0, 1])  # longest common subsequence: the hand has six fingers
+
+
+def test_rouge_l_is_f1_and_neither_precision_nor_recall():
+    pytest.importorskip("rouge_score")
+    # In common: "the hand has fingers", 4 words of 10 and of 5. Precision .4, recall .8, F1 2 * .32 / 1.2.
+    long = "the hand on the left side has too many fingers"
+    short = "the hand has six fingers"
+    assert rouge_l([long, short], [short, long]) == pytest.approx([8 / 15, 8 / 15])
+
+
+@pytest.mark.parametrize("bad", [None, 7, ["a", "dog"]])
+def test_what_is_no_text_is_named(bad, tiny_bert):
+    pytest.importorskip("rouge_score")
+    pytest.importorskip("bert_score")
+    for metric in (rouge_l, lambda *texts: bert_score(*texts, tiny_bert)):
+        with pytest.raises(ValueError, match="prediction 1 is no text but"):
+            metric(["a", bad], ["a", "b"])
+        with pytest.raises(ValueError, match="reference 2 is no text but"):
+            metric(["a", "b", "c"], ["a", "b", bad])
+        with pytest.raises(ValueError, match="there are 1 predictions and 2 references"):
+            metric(["a"], ["a", "b"])
 
 
 @pytest.fixture(scope="module")
