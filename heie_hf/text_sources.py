@@ -10,3 +10,6 @@ class TextSource(StrEnum):
     NONE = "none"  # the template with its sections empty
     REFERENCE = "reference"  # the text of the data set
     SWAPPED = "swapped"  # the regions and analysis of another image (training only)
+
+
+EVALUATION_SOURCES = (TextSource.GENERATED, TextSource.NONE, TextSource.REFERENCE)

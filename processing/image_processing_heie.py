@@ -84,8 +84,8 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         """
         columns, rows = patch_grid
         height, width = self.heatmap_size.height, self.heatmap_size.width
-        canvas = _area_means(heatmap, rows * height, columns * width)
-        thumbnail = _area_means(heatmap, height, width)
+        canvas = area_means(heatmap, rows * height, columns * width)
+        thumbnail = area_means(heatmap, height, width)
         return np.stack([*_cut(canvas, patch_grid), thumbnail])  # (N + 1, h, w)
 
     def join_heatmap(self, patches: np.ndarray, patch_grid: tuple[int, int]) -> np.ndarray:
@@ -153,7 +153,7 @@ def _check_limits(min_patches: int, max_patches: int) -> None:
         )
 
 
-def _area_means(values: np.ndarray, height: int, width: int) -> np.ndarray:
+def area_means(values: np.ndarray, height: int, width: int) -> np.ndarray:
     """(H, W) to (height, width) float32: each cell is the mean of its area, parts of pixels by their share."""
     bands = _means_of_rows(np.asarray(values, dtype=np.float64), height)  # (height, W)
     cells = _means_of_rows(bands.T, width)  # (width, height)

@@ -22,9 +22,10 @@ from benchmarks.baselines.training import BATCH, train
 from benchmarks.claims.short_runs import write_between_marks
 from heie_hf.evaluation import EvaluationData, EvaluationError, load_samples, read_data
 from heie_hf.evaluation.data import open_heatmap, open_image
-from heie_hf.evaluation.figures import finite, statistics
-from heie_hf.evaluation.measure import COLUMNS, PARAMETERS
+from heie_hf.evaluation.figures import statistics
+from heie_hf.evaluation.measure import PARAMETERS
 from heie_hf.evaluation.results import save_result, summarize
+from heie_hf.evaluation.samples import UNKNOWN, finite
 from heie_hf.evaluation.store import PredictionStore
 from heie_hf.metrics import image_metrics
 from heie_hf.metrics.bootstrap import Interval, Statistic, interval
@@ -79,7 +80,7 @@ def measure(model: Baseline, data: EvaluationData) -> list[dict]:
         for row, (heatmap, score) in zip(rows, predictions):
             figures = image_metrics(heatmap, open_heatmap(row["heatmap"]), **PARAMETERS)
             known = {"key": row["id"], "row": len(samples), "score": score, "target_score": row["score"]}
-            samples.append(COLUMNS | known | {name: finite(value) for name, value in figures.items()})
+            samples.append(UNKNOWN | known | {name: finite(value) for name, value in figures.items()})
     return samples
 
 

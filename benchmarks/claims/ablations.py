@@ -26,8 +26,9 @@ from benchmarks.claims.short_runs import measure, train
 from heie_hf.checkpoints import default_checkpoint
 from heie_hf.data import synthetic
 from heie_hf.evaluation import load_samples
-from heie_hf.evaluation.figures import finite, quiet, statistics
-from heie_hf.evaluation.results import save_json
+from heie_hf.evaluation.figures import quiet, statistics
+from heie_hf.evaluation.kept_files import save_json
+from heie_hf.evaluation.samples import finite
 from heie_hf.metrics.bootstrap import Statistic, compare, interval
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.claims.uncertainty_fusions import Maps, fusion_table, paper_weight, read_maps
 from benchmarks.claims.uncertainty_report import write_page
-from heie_hf.evaluation.results import save_json
+from heie_hf.evaluation.kept_files import save_json
 from heie_hf.metrics.score import srcc
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -10,11 +10,12 @@ import torch
 
 from heie_hf.evaluation import read_data
 from heie_hf.evaluation.data import open_heatmap
-from heie_hf.evaluation.measure import PARAMETERS, on_canvas
+from heie_hf.evaluation.measure import PARAMETERS
 from heie_hf.evaluation.store import PredictionStore, read_shard
 from heie_hf.metrics.bootstrap import compare, interval, mean_of
 from heie_hf.metrics.heatmap import image_metrics
 from heie_hf.modeling.fusion_heie import join_patches, resize_map
+from heie_hf.processing.image_processing_heie import area_means
 
 FIGURES = ("cc", "kld", "mse")
 PAPER = "e^-s (the paper's)"
@@ -46,7 +47,7 @@ def read_maps(data: str, results: Path) -> Iterator[Maps]:
             target = open_heatmap(rows.rows[row_of[record["key"]]]["heatmap"])
             if target is not None:
                 (local_map, global_map), (local_s, global_s) = (_join(each, grid.tolist()) for each in maps)
-                canvas = on_canvas(target, local_map.shape, grid)
+                canvas = area_means(target, *local_map.shape)
                 yield Maps(local_map, global_map, local_s, global_s, canvas, target)
 
 

@@ -10,21 +10,15 @@ from typing import Annotated
 
 import typer
 
+from heie_hf.text_sources import EVALUATION_SOURCES
+
 from .failures import Failures, UsageMistake, one_line, writable_folder
 from .options import Device, Dtype, Model, ModelDtype
 
+EvaluatedText = StrEnum("EvaluatedText", {source.name: source.value for source in EVALUATION_SOURCES})
 
-class TextSource(StrEnum):
-    generated = "generated"
-    none = "none"
-    reference = "reference"
-
-
-class HeatmapSource(StrEnum):
-    predicted = "predicted"
-    reference = "reference"
-
-
+# What `heie_hf.evaluation` and the model's config name; they take too long to import for `heie --help`.
+HeatmapSource = StrEnum("HeatmapSource", {name: name for name in ("predicted", "reference")})
 Fusion = StrEnum("Fusion", {name: name for name in ("uncertainty", "learned", "fixed", "local", "global")})
 
 
@@ -40,7 +34,7 @@ def evaluate(
     option: Annotated[
         list[str] | None, typer.Option(metavar="[DATASET:]NAME=VALUE", help="For the loader, such as images=FOLDER.")
     ] = None,
-    text: Annotated[TextSource, typer.Option(help="What the chain of thought holds.")] = TextSource.generated,
+    text: Annotated[EvaluatedText, typer.Option(help="What the chain of thought holds.")] = EvaluatedText.GENERATED,
     heatmap: Annotated[HeatmapSource, typer.Option(help="What the scorer reads.")] = HeatmapSource.predicted,
     fusion: Annotated[
         list[Fusion] | None,
@@ -78,17 +72,20 @@ def evaluate(
 
     if judge_url and not judge:
         raise UsageMistake("--judge-url is of no use without --judge MODEL")
-    try:
-        rater = Judge(judge, **({"base_url": judge_url} if judge_url else {})) if judge else None
-    except ValueError as error:
-        raise UsageMistake(f"--judge-url: {error}") from error
+    rater = None
+    if judge:
+        address = {"base_url": judge_url} if judge_url else {}
+        try:
+            rater = Judge(judge, **address)
+        except ValueError as error:
+            raise UsageMistake(f"--judge-url: {error}") from error
     writable_folder(output_dir)
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     on_cpu = device == "cpu" or (device is None and not torch.accelerator.is_available())  # PartialState must be told
     state = PartialState(cpu=on_cpu, timeout=timedelta(days=7))  # the first to be ready waits for the last
-    device = device or (str(state.device) if state.num_processes > 1 else None)
-    failures = Failures()
+    if device is None and state.num_processes > 1:
+        device = str(state.device)
     try:
         with state.main_process_first():
             data = read_all(dataset, root or [], split or [], option or [])
@@ -101,7 +98,7 @@ def evaluate(
             output_dir,
             text=text.value,
             heatmap=heatmap.value,
-            fusions=[each.value for each in fusion or []] or [None],
+            fusions=fusion or [None],
             bertscore=bertscore,
             judge=rater,
             batch_size=batch_size,
@@ -109,12 +106,15 @@ def evaluate(
         )
     except (EvaluationError, ModelError) as error:
         raise UsageMistake(one_line(error)) from error
-    for failure in dict.fromkeys(failure for result in results for failure in result.failures):
-        failures(*failure)
+    report = Failures()
+    failures = [failure for result in results for failure in result.failures]
+    for place, reason in dict.fromkeys(failures):  # those of one data set come with each fusion
+        report(place, reason)
     for result in results:
-        speed = {"images_per_second": result.metrics["run"]["images_per_second"]}
-        print(json.dumps({"result": result.label, **result.flat, **speed}), flush=True)
-    if failures.count:
+        speed = result.metrics["run"]["images_per_second"]
+        line = {"result": result.label, **result.flat, "images_per_second": speed}
+        print(json.dumps(line, allow_nan=False), flush=True)
+    if report.count:
         raise typer.Exit(1)
 
 
@@ -128,8 +128,9 @@ def compare(
     from heie_hf.evaluation import EvaluationError, compare_results
 
     try:
-        differences, num_images = compare_results(a, b)
+        differences, _ = compare_results(a, b)
     except (FileNotFoundError, EvaluationError) as error:
         raise UsageMistake(one_line(error)) from error
     for difference in differences:
-        print(json.dumps({**asdict(difference), "num_images": num_images, "verdict": difference.verdict}))
+        line = {**asdict(difference), "verdict": difference.verdict}
+        print(json.dumps(line, allow_nan=False))

@@ -6,12 +6,14 @@ differences, num_images = compare_results("results-a", "results-b")
 
 from .comparison import Difference, compare_results
 from .data import EvaluationData, read_all, read_data
+from .kept_files import DamagedFileError, EvaluationError
 from .model import EvaluatedModel, evaluated_model, fingerprint
-from .results import Result, load_samples
+from .results import Result
 from .run import evaluate
-from .store import EvaluationError
+from .samples import load_samples
 
 __all__ = [
+    "DamagedFileError",
     "Difference",
     "EvaluatedModel",
     "EvaluationData",

@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from heie_hf.metrics.bootstrap import NUM_RESAMPLES, Comparison, compare
 
-from heie_hf.metrics.bootstrap import NUM_RESAMPLES, compare
-
-from .figures import CONFIDENCE, FIGURES, quiet, statistics
-from .results import by_key, load_samples
-from .store import EvaluationError
+from .figures import CONFIDENCE, FIGURES, is_defined, quiet, statistics, support
+from .kept_files import EvaluationError
+from .samples import finite, load_samples
 
 #: Differences below this share of the figure come from the order of floating-point sums.
 ROUNDING = 1e-6
+
+#: Where nothing differs, n images all lean to the same side in one of 2^(n-1) cases. That is 1 in 16 for five of them,
+#: which is too often for a verdict at 95 %, and 1 in 32 for six.
+MIN_IMAGES = 6
+
 _LABELS = ("target_score", "gt_sum", "issues_there")
 
 
@@ -21,23 +24,31 @@ class Difference:
     """One figure of two results A and B on their common images.
 
     Args:
+        num_images: how many of them the figure is over.
         difference: A - B, with its paired 95 % bootstrap interval `low`, `high`.
         p_value: two-sided, of "no difference"; not corrected for the number of figures.
         better: "A" or "B" where the interval leaves out 0 and the difference is more than rounding, otherwise None.
+
+    With fewer than MIN_IMAGES there is no interval, no p and no better one: they would say nothing.
     """
 
     figure: str
-    a: float
-    b: float
-    difference: float
-    low: float
-    high: float
-    p_value: float
+    num_images: int
+    a: float | None
+    b: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
     better: str | None
 
     @property
     def verdict(self) -> str:
-        return f"{self.better} is better" if self.better else "no difference shown"
+        if self.num_images < MIN_IMAGES:
+            return f"no verdict: {self.num_images} image(s), it takes {MIN_IMAGES}"
+        if self.better:
+            return f"{self.better} is better"
+        return "no difference shown"
 
 
 def compare_results(a: str | Path, b: str | Path, num_resamples: int = NUM_RESAMPLES) -> tuple[list[Difference], int]:
@@ -46,44 +57,63 @@ def compare_results(a: str | Path, b: str | Path, num_resamples: int = NUM_RESAM
     Raises:
         FileNotFoundError: a folder holds no result.
         EvaluationError: no image is in both, or the labels of one differ.
+        DamagedFileError: a result cannot be read.
     """
-    first, second = (by_key(load_samples(folder)) for folder in (a, b))
-    common = [key for key in first if key in second]
-    if not common:
+    samples_a = _by_key(load_samples(a))
+    samples_b = _by_key(load_samples(b))
+    common_a, common_b = [], []
+    for key, sample_a in samples_a.items():
+        if key not in samples_b:
+            continue
+        sample_b = samples_b[key]
+        label = _differing_label(sample_a, sample_b)
+        if label:
+            raise EvaluationError(f"{key} has another {label} in {b} than in {a}: these are not the same data")
+        # What only one of the two has of an image (score, text) is taken from neither.
+        missing = [name for name in sample_a if sample_a[name] is None or sample_b[name] is None]
+        common_a.append(sample_a | dict.fromkeys(missing))
+        common_b.append(sample_b | dict.fromkeys(missing))
+    if not common_a:
         raise EvaluationError(f"{a} and {b} have no image in common")
-    for key in common:
-        different = [name for name in _LABELS if _differ(first[key][name], second[key][name])]
-        if different:
-            raise EvaluationError(f"{key} has another {different[0]} in {b} than in {a}: these are not the same data")
-    pair = [[samples[key] for key in common] for samples in (first, second)]
     with quiet():
-        return _differences(*_only_shared(*pair), num_resamples), len(common)
+        return _differences(common_a, common_b, num_resamples), len(common_a)
 
 
-def _differ(first, second) -> bool:
-    """Labels that one result did not need (issues, without text) are None there."""
-    return first is not None and second is not None and first != second
+def _by_key(samples: list[dict]) -> dict[str, dict]:
+    return {sample["key"]: sample for sample in samples}
 
 
-def _only_shared(first: list[dict], second: list[dict]) -> tuple[list[dict], list[dict]]:
-    """What only one of the two has of an image (score, text) is taken from neither."""
-    missing = [{name for name in x if x[name] is None or y[name] is None} for x, y in zip(first, second)]
-    return tuple(
-        [sample | dict.fromkeys(names) for sample, names in zip(samples, missing)] for samples in (first, second)
-    )
+def _differing_label(sample_a: dict, sample_b: dict) -> str | None:
+    """The first label that is not the same. One that a result did not need (issues, without text) is None there."""
+    for name in _LABELS:
+        label_a, label_b = sample_a[name], sample_b[name]
+        if label_a is not None and label_b is not None and label_a != label_b:
+            return name
+    return None
 
 
-def _differences(first: list[dict], second: list[dict], num_resamples: int) -> list[Difference]:
-    ours, theirs = statistics(first), statistics(second)
-    found = []
-    for name, more_is_better in FIGURES.items():
-        pair = ours[name], theirs[name]
-        if all(statistic.num_images and not np.isnan(statistic.value) for statistic in pair):
-            result = compare(*pair, confidence=CONFIDENCE, num_resamples=num_resamples)
-            values = [statistic.value for statistic in pair]
-            better = None
-            if (result.low > 0 or result.high < 0) and abs(result.difference) > ROUNDING * max(map(abs, values)):
-                better = "A" if (result.difference > 0) == more_is_better else "B"
-            interval = result.difference, result.low, result.high, result.p_value
-            found.append(Difference(name, *values, *interval, better))
-    return found
+def _differences(samples_a: list[dict], samples_b: list[dict], num_resamples: int) -> list[Difference]:
+    statistics_a = statistics(samples_a)
+    statistics_b = statistics(samples_b)
+    num_images = support(samples_a)  # of both: each has what the other has
+    differences = []
+    for figure in FIGURES:
+        statistic_a, statistic_b = statistics_a[figure], statistics_b[figure]
+        if is_defined(statistic_a) and is_defined(statistic_b):
+            comparison = compare(statistic_a, statistic_b, confidence=CONFIDENCE, num_resamples=num_resamples)
+            value_a, value_b = statistic_a.value, statistic_b.value
+            differences.append(_difference(figure, num_images[figure], value_a, value_b, comparison))
+    return differences
+
+
+def _difference(figure: str, num_images: int, a: float, b: float, comparison: Comparison) -> Difference:
+    values = (finite(a), finite(b), finite(comparison.difference))
+    if num_images < MIN_IMAGES:
+        return Difference(figure, num_images, *values, low=None, high=None, p_value=None, better=None)
+    better = None
+    leaves_out_zero = comparison.low > 0 or comparison.high < 0
+    if leaves_out_zero and abs(comparison.difference) > ROUNDING * max(abs(a), abs(b)):
+        a_is_better = (comparison.difference > 0) == FIGURES[figure]
+        better = "A" if a_is_better else "B"
+    bounds = (finite(comparison.low), finite(comparison.high))
+    return Difference(figure, num_images, *values, *bounds, finite(comparison.p_value), better)

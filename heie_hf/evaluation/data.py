@@ -15,11 +15,10 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from heie_hf.data import load
+from heie_hf.processing.explanation_heie import SECTIONS
 from heie_hf.processing.image_files_heie import read_image
 
-from .store import EvaluationError
-
-SECTIONS = ("description", "regions", "analysis")
+from .kept_files import EvaluationError
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,15 @@ class EvaluationData:
 
     @cached_property
     def keys(self) -> list[str]:
-        """One per row: its id; the second row of an id has "#2" behind it."""
-        seen, keys = Counter(), []
-        for identity in self.rows["id"]:
-            seen[identity] += 1
-            keys.append(identity if seen[identity] == 1 else f"{identity}#{seen[identity]}")
+        """One per row, all different: its id; the second row of an id has "#2" behind it."""
+        keys, taken, repeats = [], set(), Counter()
+        for row_id in self.rows["id"]:
+            key = row_id
+            while key in taken:
+                repeats[row_id] += 1
+                key = f"{row_id}#{repeats[row_id] + 1}"
+            taken.add(key)
+            keys.append(key)
         return keys
 
     @property
@@ -67,16 +70,27 @@ def read_data(name: str, root: str | None = None, split: str | None = None, **op
     Raises:
         FileNotFoundError, ValueError: as `load` does.
     """
+    location = root or name
+    parent = os.path.join(os.path.dirname(os.path.abspath(location)), "")
     bad_rows: list[tuple[str, str]] = []
-    rows = load(name, root=root, split=split, on_bad_row=lambda *row: bad_rows.append(row), **options)
-    label = "-".join(filter(None, (name if root else Path(name).resolve().stem, split)))
-    given = {"dataset": name, "root": root, "split": split, **options}
-    source = {key: folder_name(value) for key, value in given.items()}
-    paths = [os.path.abspath(value) if is_path(value) else value for value in (root or name, *options.values())]
-    path_hash = hashlib.sha256(repr(paths).encode()).hexdigest()[:16]
-    parent = os.path.join(os.path.dirname(os.path.abspath(root or name)), "")
-    bad_rows = [(row.removeprefix(parent), reason) for row, reason in bad_rows]
-    return EvaluationData(label, rows, source, bad_rows, path_hash)
+
+    def leave_out(place: str, reason: str) -> None:
+        bad_rows.append((place.removeprefix(parent), reason))
+
+    rows = load(name, root=root, split=split, on_bad_row=leave_out, **options)
+    label = name if root else Path(name).resolve().stem
+    if split:
+        label = f"{label}-{split}"
+    source = {}
+    for key, value in {"dataset": name, "root": root, "split": split, **options}.items():
+        source[key] = folder_name(value)
+    return EvaluationData(label, rows, source, bad_rows, _path_hash(location, *options.values()))
+
+
+def _path_hash(*locations: str | int) -> str:
+    """Where the data are, without telling it."""
+    absolute = [os.path.abspath(value) if is_path(value) else value for value in locations]
+    return hashlib.sha256(repr(absolute).encode()).hexdigest()[:16]
 
 
 def is_path(value) -> bool:
@@ -101,37 +115,51 @@ def read_all(
         EvaluationError: for another number of roots or splits, or an option without "=".
         FileNotFoundError, ValueError: as `load` does.
     """
-    for what, values in (("root", roots), ("split", splits)):
-        if values and len(values) != len(names):
-            raise EvaluationError(f'{len(names)} data sets, but {len(values)} of --{what}; write "-" for none')
-    rows = zip(names, roots or ["-"] * len(names), splits or ["-"] * len(names))
-    given = [[None if value == "-" else value for value in row] for row in rows]
-    return [read_data(*row, **_options(row[0], options)) for row in given]
+    roots = _one_per_name(names, roots, "--root")
+    splits = _one_per_name(names, splits, "--split")
+    data_sets = []
+    for name, root, split in zip(names, roots, splits):
+        data_sets.append(read_data(name, root, split, **_loader_options(name, options)))
+    return data_sets
 
 
-def _options(name: str, options: Sequence[str]) -> dict[str, str | int]:
-    found = {}
+def _one_per_name(names: Sequence[str], values: Sequence[str], option: str) -> list[str | None]:
+    if not values:
+        return [None] * len(names)
+    if len(values) != len(names):
+        raise EvaluationError(f'{len(names)} data sets, but {len(values)} of {option}; write "-" for none')
+    return [None if value == "-" else value for value in values]
+
+
+def _loader_options(name: str, options: Sequence[str]) -> dict[str, str | int]:
+    """Those that are for every data set or for this one."""
+    parsed: dict[str, str | int] = {}
     for option in options:
-        key, equals, value = option.partition("=")
+        target, equals, value = option.partition("=")
         if not equals:
             raise EvaluationError(f"an option is NAME=VALUE, not {option!r}")
-        owner, _, key = key.rpartition(":")
+        owner, _, key = target.rpartition(":")
         if owner in ("", name):
-            found[key] = int(value) if value.isdecimal() else value
-    return found
+            parsed[key] = int(value) if value.isdecimal() else value
+    return parsed
 
 
 def open_image(cell: dict) -> Image.Image:
     """The upright RGB image of an undecoded cell. Raises ImageFileError."""
-    return read_image(cell["path"] if cell["bytes"] is None else BytesIO(cell["bytes"]))
+    content = cell["bytes"]
+    return read_image(cell["path"] if content is None else BytesIO(content))
 
 
 def open_heatmap(cell: dict | None) -> np.ndarray | None:
     """(H, W) float32 in [0, 1] of an undecoded cell, None where there is none. Raises ImageFileError."""
-    return None if cell is None else np.asarray(open_image(cell).convert("L"), dtype=np.float32) / 255
+    if cell is None:
+        return None
+    grey = open_image(cell).convert("L")
+    return np.asarray(grey, dtype=np.float32) / 255
 
 
 def reference_text(row: dict) -> dict[str, str] | None:
     """The sections of a row's text by name, None if it has none of them."""
     sections = {name: row[name] or "" for name in SECTIONS}
-    return sections if any(sections.values()) else None
+    has_text = any(sections.values())
+    return sections if has_text else None

@@ -19,6 +19,8 @@ from heie_hf.metrics.bootstrap import (
     srcc_of,
 )
 
+from .samples import TEXT_FIGURES, column
+
 CONFIDENCE = 0.95
 
 #: Every figure, and whether more of it is better.
@@ -48,50 +50,47 @@ FIGURES = {
     "perplexity_generated": False,
 }
 
+#: Means over the images that have the column of this name.
+_MEANS = ("mse", "kld", "cc", "sim", "nss", "auc_judd", *TEXT_FIGURES)
 
-def column(samples: Sequence[dict], name: str) -> np.ndarray:
-    """(n,) float64, NaN where it is None."""
-    return np.array([sample[name] for sample in samples], dtype=np.float64)
+#: Suffix of the figures -> the score that they are of: the final one, and the two that it is made of (Table 6).
+_SCORES = {"": "score", "_token": "token_score", "_map": "map_score"}
 
 
 def statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
     """Each of FIGURES as a statistic over the images; those without the label in question do not count in it."""
-    return {
-        **_heatmap_statistics(samples),
-        **_score_statistics(samples),
-        **_issue_statistics(samples),
-        **{name: mean_of(column(samples, name)) for name in TEXT_FIGURES},
-        **{f"perplexity_{text}": _perplexity(samples, text) for text in ("reference", "generated")},
-    }
-
-
-def _heatmap_statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
-    columns = {name: column(samples, name) for name in ("mse", "kld", "cc", "sim", "nss", "auc_judd")}
-    columns["mse_gt0"] = np.where(column(samples, "gt_sum") == 0, columns["mse"], np.nan)
-    return {name: mean_of(values) for name, values in columns.items()}
+    by_name = {}
+    for name in _MEANS:
+        by_name[name] = mean_of(column(samples, name))
+    is_empty = column(samples, "gt_sum") == 0
+    by_name["mse_gt0"] = mean_of(np.where(is_empty, column(samples, "mse"), np.nan))
+    by_name |= _score_statistics(samples)
+    by_name |= _issue_statistics(samples)
+    by_name["perplexity_reference"] = _perplexity(samples, "reference")
+    by_name["perplexity_generated"] = _perplexity(samples, "generated")
+    return by_name
 
 
 def _score_statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
-    scored = [s for s in samples if s["target_score"] is not None and s["score"] is not None]
+    scored = [sample for sample in samples if _has_both_scores(sample)]
     target = column(scored, "target_score")
-    pairs = {suffix: (column(scored, name), target) for suffix, name in SCORES.items()}
-    return {
-        "krcc": krcc_of(*pairs[""]),
-        "rmse": rmse_of(*pairs[""]),
-        **{f"plcc{suffix}": plcc_of(*pair) for suffix, pair in pairs.items()},
-        **{f"srcc{suffix}": srcc_of(*pair) for suffix, pair in pairs.items()},
-    }
+    score = column(scored, "score")
+    by_name = {"krcc": krcc_of(score, target), "rmse": rmse_of(score, target)}
+    for suffix, score_name in _SCORES.items():
+        score = column(scored, score_name)
+        by_name[f"plcc{suffix}"] = plcc_of(score, target)
+        by_name[f"srcc{suffix}"] = srcc_of(score, target)
+    return by_name
 
 
-#: How alike the generated and the reference text of an image are.
-TEXT_FIGURES = ("rouge_l", "bert_score", "judge_rating")
-
-#: The final score, and the two that it is made of (Table 6).
-SCORES = {"": "score", "_token": "token_score", "_map": "map_score"}
+def _has_both_scores(sample: dict) -> bool:
+    return sample["target_score"] is not None and sample["score"] is not None
 
 
 def _issue_statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
-    hits, false_alarms, misses = (np.nan_to_num(column(samples, name)) for name in ("hits", "false_alarms", "misses"))
+    hits = _zero_where_unknown(samples, "hits")
+    false_alarms = _zero_where_unknown(samples, "false_alarms")
+    misses = _zero_where_unknown(samples, "misses")
     return {
         "issue_precision": ratio_of(hits, hits + false_alarms),
         "issue_recall": ratio_of(hits, hits + misses),
@@ -100,35 +99,71 @@ def _issue_statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
 
 
 def _perplexity(samples: Sequence[dict], text: str) -> Statistic:
-    nll, num_tokens = (np.nan_to_num(column(samples, f"{name}_{text}")) for name in ("nll", "num_tokens"))
+    nll = _zero_where_unknown(samples, f"nll_{text}")
+    num_tokens = _zero_where_unknown(samples, f"num_tokens_{text}")
     return ratio_of(nll, num_tokens, np.exp)
 
 
+def _zero_where_unknown(samples: Sequence[dict], name: str) -> np.ndarray:
+    return np.nan_to_num(column(samples, name))
+
+
+def support(samples: Sequence[dict]) -> dict[str, int]:
+    """Over how many images each of FIGURES is."""
+    numbers = {}
+    for name in _MEANS:
+        numbers[name] = _num_known(samples, name)
+    numbers["mse_gt0"] = int(np.count_nonzero(column(samples, "gt_sum") == 0))
+    num_scores = sum(map(_has_both_scores, samples))
+    for name in ("plcc", "srcc", "krcc", "rmse", "plcc_token", "srcc_token", "plcc_map", "srcc_map"):
+        numbers[name] = num_scores
+    for name in ("issue_precision", "issue_recall", "issue_f1"):
+        numbers[name] = _num_known(samples, "hits")
+    for text in ("reference", "generated"):
+        numbers[f"perplexity_{text}"] = _num_known(samples, f"nll_{text}")
+    return numbers
+
+
+def _num_known(samples: Sequence[dict], name: str) -> int:
+    return int(np.count_nonzero(~np.isnan(column(samples, name))))
+
+
 def counts(samples: Sequence[dict]) -> dict[str, int]:
-    """How many images each group of figures is over."""
-    gt_sum = column(samples, "gt_sum")
+    """How many images each group of figures is over, as metrics.json names it."""
+    numbers = support(samples)
     return {
         "num_images": len(samples),
-        "num_heatmaps": int((~np.isnan(gt_sum)).sum()),
-        "num_gt0": int((gt_sum == 0).sum()),
-        "num_scores": sum(s["target_score"] is not None and s["score"] is not None for s in samples),
-        "num_issue_images": sum(s["hits"] is not None for s in samples),
-        "num_reference_texts": sum(s["nll_reference"] is not None for s in samples),
-        "num_generated_texts": sum(s["nll_generated"] is not None for s in samples),
+        "num_heatmaps": numbers["mse"],
+        "num_gt0": numbers["mse_gt0"],
+        "num_scores": numbers["plcc"],
+        "num_issue_images": numbers["issue_f1"],
+        "num_reference_texts": numbers["perplexity_reference"],
+        "num_generated_texts": numbers["perplexity_generated"],
     }
 
 
 def intervals(samples: Sequence[dict], num_resamples: int = NUM_RESAMPLES) -> dict[str, Interval]:
-    """Value and bootstrap interval of each of FIGURES, NaN where it is undefined."""
-    found = statistics(samples)
+    """Value and bootstrap interval of each of FIGURES, NaN where it is undefined. One image has no interval."""
+    by_name = statistics(samples)
+    numbers = support(samples)
+    found = {}
     with quiet():
-        return {name: _interval(found[name], num_resamples) for name in FIGURES}
+        for name in FIGURES:
+            found[name] = _interval(by_name[name], numbers[name], num_resamples)
+    return found
 
 
-def _interval(statistic: Statistic, num_resamples: int) -> Interval:
-    if not statistic.num_images or np.isnan(statistic.value):
-        return Interval(*[float("nan")] * 3)
+def _interval(statistic: Statistic, num_images: int, num_resamples: int) -> Interval:
+    if not is_defined(statistic):
+        return Interval(np.nan, np.nan, np.nan)
+    if num_images < 2:
+        return Interval(statistic.value, np.nan, np.nan)
     return interval(statistic, confidence=CONFIDENCE, num_resamples=num_resamples)
+
+
+def is_defined(statistic: Statistic) -> bool:
+    """Whether there are images, and a value of them."""
+    return statistic.num_images > 0 and not np.isnan(statistic.value)
 
 
 @contextmanager
@@ -137,8 +172,3 @@ def quiet():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="krcc is undefined")
         yield
-
-
-def finite(value: float) -> float | None:
-    """NaN as None: JSON has no NaN."""
-    return None if np.isnan(value) else value

@@ -1,6 +1,7 @@
 """From shards to one row of figures per image. No network: other fusions and given heatmaps need no new inference."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +15,15 @@ from heie_hf.data.synthetic import DEFECTS, issues_in
 from heie_hf.metrics import image_metrics
 from heie_hf.metrics.heatmap import RICHHF_EPS
 from heie_hf.metrics.text import issue_counts
-from heie_hf.processing.image_processing_heie import HEIEImageProcessor
+from heie_hf.processing.explanation_heie import SECTIONS
+from heie_hf.processing.image_files_heie import ImageFileError
+from heie_hf.processing.image_processing_heie import area_means
 
-from .data import SECTIONS, EvaluationData, open_heatmap
-from .figures import TEXT_FIGURES
+from .data import EvaluationData, open_heatmap
 from .heads import Heads
-from .store import PredictionStore, Shard, read_shard
+from .kept_files import DamagedFileError
+from .samples import UNKNOWN, finite
+from .store import PredictionStore, read_shard
 
 HeatmapSource = Literal["predicted", "reference"]
 
@@ -27,52 +31,19 @@ HeatmapSource = Literal["predicted", "reference"]
 PARAMETERS = {"size": None, "eps": RICHHF_EPS, "threshold": 0.0, "normalize": None}
 
 
-class Measurements(torch.utils.data.Dataset):
-    """The figures of one shard's images, in the worker processes of a DataLoader."""
+@dataclass
+class Measured:
+    """What came out of measuring some images.
 
-    def __init__(self, rows: Dataset, wanted: list[tuple[Path, dict[str, int]]], heads: Heads, heatmap: HeatmapSource):
-        """`wanted`: shards, and of each the keys to measure with the numbers of their rows."""
-        self.rows, self.wanted, self.heads, self.heatmap = rows, wanted, heads, heatmap
+    Args:
+        samples: one dict per image, with the columns of `samples.SCHEMA`.
+        failures: key and reason of the images whose heatmap cannot be read.
+        damage: why a shard cannot be read. Raised in a worker process, an error would lose its plain message.
+    """
 
-    def __len__(self) -> int:
-        return len(self.wanted)
-
-    def __getitem__(self, number: int) -> list[dict]:
-        path, row_of = self.wanted[number]
-        shard = read_shard(path)
-        return [
-            {"row": row_of[record["key"]], "shard": path.name, "position": position}
-            | self._sample(record, self.rows[row_of[record["key"]]], shard, position, heatmap)
-            for position, (record, heatmap) in enumerate(zip(shard.records, self.heads.fuse(shard), strict=True))
-            if record["key"] in row_of
-        ]
-
-    def _sample(self, record: dict, row: dict, shard: Shard, position: int, heatmap: np.ndarray) -> dict:
-        target = open_heatmap(row["heatmap"])
-        scores = self._scores(shard.score_states[position], heatmap, target, shard.patch_grid[position])
-        return record | scores | _heatmap_figures(heatmap, target) | _labels(row, record)
-
-    def _scores(
-        self, state: np.ndarray, heatmap: np.ndarray, target: np.ndarray | None, grid: np.ndarray
-    ) -> dict[str, float | None]:
-        """The scores that differ from those of the inference, {} where none do."""
-        if self.heatmap == "reference":
-            if target is None:
-                return dict.fromkeys(("score", "token_score", "map_score"))
-            heatmap = on_canvas(target, heatmap.shape, grid)
-        elif self.heads.own_fusion:
-            return {}
-        scores = self.heads.score(state, heatmap)
-        del scores["token_score"]  # it reads no heatmap; that of the inference has no rounding of its own
-        return scores
-
-
-def on_canvas(target: np.ndarray, shape: tuple[int, int], grid: np.ndarray) -> np.ndarray:
-    """A target heatmap (H, W) on the model's canvas, `shape` cells for columns and rows of patches, as in training."""
-    columns, rows = grid.tolist()
-    cells = {"height": shape[0] // rows, "width": shape[1] // columns}
-    processor = HEIEImageProcessor(heatmap_size=cells)
-    return processor.join_heatmap(processor.cut_heatmap(target, (columns, rows)), (columns, rows))
+    samples: list[dict] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    damage: DamagedFileError | None = None
 
 
 def measure(
@@ -82,59 +53,136 @@ def measure(
     fusion: str | None = None,
     heatmap: HeatmapSource = "predicted",
     num_workers: int = 2,
-) -> list[dict]:
-    """One dict per predicted image, in the order of the rows: scores, labels, heatmap metrics and texts.
-
-    What is unknown is None.
+) -> Measured:
+    """The figures of every predicted image, in the order of the rows.
 
     Args:
         fusion: how local and global maps become one (Table 5); None is as the model does.
         heatmap: "reference" feeds the scorer with the data set's heatmap (Table 7); images without one get no score.
+
+    Raises:
+        DamagedFileError: a shard or the heads cannot be read.
+        EvaluationError: the model has no such fusion.
     """
-    wanted: dict[Path, dict[str, int]] = {}
-    for index, key in enumerate(data.keys):
+    rows_of_shards: dict[Path, dict[str, int]] = {}
+    for row_number, key in enumerate(data.keys):
         if key in store.shard_of:
-            wanted.setdefault(store.shard_of[key], {})[key] = index
-    measurements = Measurements(data.rows, list(wanted.items()), Heads.load(store.folder, fusion), heatmap)
-    loader = DataLoader(measurements, batch_size=None, num_workers=num_workers, collate_fn=list)
-    samples = []
-    with tqdm(total=sum(map(len, wanted.values())), desc=f"{data.label}: metrics", unit="image", disable=None) as bar:
-        for group in loader:
-            samples += group
-            bar.update(len(group))
-    return [dict(COLUMNS) | sample for sample in sorted(samples, key=lambda sample: sample["row"])]
+            rows_of_shard = rows_of_shards.setdefault(store.shard_of[key], {})
+            rows_of_shard[key] = row_number
+    heads = Heads.load(store.folder, fusion)
+    shards = ShardMeasurements(data.rows, list(rows_of_shards.items()), heads, heatmap)
+    loader = DataLoader(shards, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
+    num_images = sum(map(len, rows_of_shards.values()))
+    measured = Measured()
+    with tqdm(total=num_images, desc=f"{data.label}: metrics", unit="image", disable=None) as progress:
+        for of_shard in loader:
+            if of_shard.damage:
+                raise of_shard.damage
+            measured.samples += of_shard.samples
+            measured.failures += of_shard.failures
+            progress.update(len(of_shard.samples) + len(of_shard.failures))
+    measured.samples.sort(key=lambda sample: sample["row"])
+    return measured
 
 
-HEATMAP_FIGURES = ("gt_sum", "mse", "kld", "cc", "sim", "nss", "auc_judd")
-COLUMNS = dict.fromkeys(
-    (
-        *("key", "row", "score", "token_score", "map_score", "target_score", *HEATMAP_FIGURES, *SECTIONS),
-        *("issues_named", "issues_there", "hits", "false_alarms", "misses", *TEXT_FIGURES),
-        *("nll_reference", "num_tokens_reference", "nll_generated", "num_tokens_generated", "shard", "position"),
-    )
-)
+def _unchanged(measured: Measured) -> Measured:
+    return measured
 
 
-def _heatmap_figures(heatmap: np.ndarray, target: np.ndarray | None) -> dict[str, float | None]:
-    if target is None:
-        return {}
+@dataclass(frozen=True)
+class ShardMeasurements(torch.utils.data.Dataset):
+    """The figures of one shard's images after the other, in the worker processes of a DataLoader.
+
+    Args:
+        shards: their files, and of each the keys to measure with the numbers of their rows.
+    """
+
+    rows: Dataset
+    shards: list[tuple[Path, dict[str, int]]]
+    heads: Heads
+    heatmap: HeatmapSource
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, number: int) -> Measured:
+        path, row_numbers = self.shards[number]
+        try:
+            shard = read_shard(path)
+        except DamagedFileError as error:
+            return Measured(damage=error)
+        heatmaps = self.heads.fuse(shard)
+        measured = Measured()
+        for position, record in enumerate(shard.records):
+            key = record["key"]
+            if key not in row_numbers:
+                continue
+            row_number = row_numbers[key]
+            place = {"row": row_number, "shard": path.name, "position": position}
+            state = shard.score_states[position]
+            try:
+                figures = self._figures(self.rows[row_number], record, heatmaps[position], state)
+            except ImageFileError as error:
+                measured.failures.append((key, f"its heatmap: {error}"))
+            else:
+                measured.samples.append(UNKNOWN | record | place | figures)
+        return measured
+
+    def _figures(self, row: dict, record: dict, heatmap: np.ndarray, state: np.ndarray) -> dict:
+        """What is not in the image's record, or not as it is there. Raises ImageFileError."""
+        target = open_heatmap(row["heatmap"])
+        figures = {"target_score": row["score"]}
+        if self.heatmap == "reference":
+            figures |= self._scores_given(target, state, heatmap.shape)
+        elif not self.heads.own_fusion:
+            figures |= self._scores(state, heatmap)
+        if target is not None:
+            figures |= _heatmap_figures(heatmap, target)
+        if any(record[name] for name in SECTIONS):
+            figures |= _issue_figures(row["defects"], record["analysis"])
+        return figures
+
+    def _scores_given(self, target: np.ndarray | None, state: np.ndarray, shape: tuple[int, int]) -> dict:
+        """The scores of an image from its true heatmap (H, W), None where there is none."""
+        if target is None:
+            return dict.fromkeys(("score", "token_score", "map_score"))
+        return self._scores(state, area_means(target, *shape))  # on the model's canvas, as in training
+
+    def _scores(self, state: np.ndarray, heatmap: np.ndarray) -> dict[str, float | None]:
+        scores = self.heads.score(state, heatmap)
+        # The token's score reads no heatmap; that of the inference has no rounding of its own.
+        return {"score": finite(scores["score"]), "map_score": finite(scores["map_score"])}
+
+
+def _heatmap_figures(heatmap: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
     figures = image_metrics(heatmap, target, **PARAMETERS)
-    return {name: None if np.isnan(value) else value for name, value in figures.items()}
+    return {name: finite(value) for name, value in figures.items()}
 
 
-def _labels(row: dict, record: dict) -> dict:
-    """The row's score, and the issues that the text names against those that are there."""
-    labels = {"target_score": row["score"]}
-    kinds = {defect["kind"] for defect in row["defects"] or []}
-    if row["defects"] is None or not kinds <= set(DEFECTS) or not any(record[name] for name in SECTIONS):
-        return labels
-    named = issues_in(record["analysis"])
-    counts = zip(("hits", "false_alarms", "misses"), issue_counts(named, kinds))
-    return labels | {"issues_named": sorted(named), "issues_there": sorted(kinds)} | dict(counts)
+def _issue_figures(defects: list[dict] | None, analysis: str) -> dict:
+    """The issues that the text names against those that are there; nothing where these are not listed by kind."""
+    if defects is None:
+        return {}
+    there = {defect["kind"] for defect in defects}
+    if not there <= set(DEFECTS):
+        return {}
+    named = issues_in(analysis)
+    hits, false_alarms, misses = issue_counts(named, there)
+    return {
+        "issues_named": sorted(named),
+        "issues_there": sorted(there),
+        "hits": hits,
+        "false_alarms": false_alarms,
+        "misses": misses,
+    }
 
 
 def fused_maps(store: PredictionStore, samples: list[dict], fusion: str | None) -> Iterator[np.ndarray]:
     """The fused heatmaps of some samples, read again from their shards."""
     heads = Heads.load(store.folder, fusion)
+    name, heatmaps = None, []
     for sample in samples:
-        yield heads.fuse(read_shard(store.folder / sample["shard"]))[sample["position"]]
+        if sample["shard"] != name:  # neighbours are often of one shard
+            name = sample["shard"]
+            heatmaps = heads.fuse(read_shard(store.folder / name))
+        yield heatmaps[sample["position"]]

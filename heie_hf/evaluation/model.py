@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heie_hf.checkpoints import default_checkpoint
+from heie_hf.modeling.configuration_heie import HEIEConfig
 from heie_hf.prediction.load import ModelError, load_pipeline
 
 from .data import folder_name
@@ -56,9 +57,10 @@ def evaluated_model(model: str | None = None, device: str | None = None, dtype: 
 def fingerprint(source: str) -> str:
     """Sizes and times of a model folder's files, or the commit of a name on the Hub, without loading the weights."""
     if Path(source).is_dir():
-        files = sorted(path for path in Path(source).iterdir() if path.is_file())
-        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
-    from heie_hf.modeling import HEIEConfig
-
+        facts = []
+        for path in sorted(Path(source).iterdir()):
+            if path.is_file():
+                status = path.stat()
+                facts.append((path.name, status.st_size, status.st_mtime_ns))
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     return str(HEIEConfig.from_pretrained(source)._commit_hash)

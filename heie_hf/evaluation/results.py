@@ -1,18 +1,15 @@
 """The folder of a result: metrics.json, samples.parquet, failures.jsonl (and report.html, see `report`)."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from heie_hf.metrics.bootstrap import NUM_RESAMPLES
 
-from .figures import CONFIDENCE, FIGURES, TEXT_FIGURES, counts, finite, intervals
+from .figures import CONFIDENCE, counts, intervals
+from .kept_files import save_json, save_text
 from .measure import PARAMETERS
-from .store import write_whole
+from .samples import finite, save_samples
 from .texts import ComparedTexts
 
 #: What the figures mean, kept beside them; see heie_hf.metrics for the formulas.
@@ -29,18 +26,6 @@ DEFINITIONS = {
     "texts": "rouge_l, bert_score, judge_rating: description, regions and analysis as one, against the reference",
     "perplexity": "e^(mean nats per token) of description, regions and analysis, teacher-forced, fixed texts left out",
 }
-
-_REALS = ("score", "token_score", "map_score", "target_score", "gt_sum", "mse", "kld", "cc", "sim", "nss", "auc_judd")
-_COUNTS = ("row", "position", "hits", "false_alarms", "misses", "num_tokens_reference", "num_tokens_generated")
-_TEXTS = ("key", "shard", "description", "regions", "analysis")
-SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in _TEXTS),
-        *((name, pa.float64()) for name in (*_REALS, *TEXT_FIGURES, "nll_reference", "nll_generated")),
-        *((name, pa.int64()) for name in _COUNTS),
-        *((name, pa.list_(pa.string())) for name in ("issues_named", "issues_there")),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -74,47 +59,30 @@ def summarize(
     texts: ComparedTexts | None = None,
 ) -> Result:
     """The figures of a data set: flat, with their intervals, definitions and the run's settings beside them."""
-    texts = texts or ComparedTexts([])
-    found = intervals(samples, num_resamples)
+    values, bounds = {}, {}
+    for name, interval in intervals(samples, num_resamples).items():
+        values[name] = finite(interval.value)
+        bounds[name] = [finite(interval.low), finite(interval.high)]
     metrics = {
-        **{name: finite(found[name].value) for name in FIGURES},
+        **values,
         **counts(samples),
         "num_failures": len(failures),
-        "intervals": {name: [finite(found[name].low), finite(found[name].high)] for name in FIGURES},
-        "parameters": {"confidence": CONFIDENCE, "num_resamples": num_resamples, **DEFINITIONS, **texts.definitions},
-        **({"judge": texts.judge} if texts.judge else {}),
-        "run": run,
+        "intervals": bounds,
+        "parameters": {"confidence": CONFIDENCE, "num_resamples": num_resamples, **DEFINITIONS},
     }
+    if texts:
+        metrics["parameters"] |= texts.definitions
+        if texts.judge:
+            metrics["judge"] = texts.judge
+    metrics["run"] = run
     return Result(label, metrics, samples, failures)
 
 
 def save_result(result: Result, folder: Path) -> None:
-    """Write metrics.json, samples.parquet and failures.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(result.samples, schema=SCHEMA), folder / "samples.parquet")
-    lines = [json.dumps({"id": place, "reason": reason}) + "\n" for place, reason in result.failures]
-    (folder / "failures.jsonl").write_text("".join(lines), encoding="utf-8")
+    """Write metrics.json, samples.parquet and failures.jsonl, each whole or not at all, metrics.json last."""
+    save_samples(result.samples, folder)
+    lines = []
+    for place, reason in result.failures:
+        lines.append(json.dumps({"id": place, "reason": reason}) + "\n")
+    save_text("".join(lines), folder / "failures.jsonl")
     save_json(result.metrics, folder / "metrics.json")
-
-
-def save_json(value: dict, path: Path) -> None:
-    write_whole(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
-
-
-def load_samples(folder: str | Path) -> list[dict]:
-    """The rows of a result's samples.parquet.
-
-    Raises:
-        FileNotFoundError: the folder holds no result; names those below it that do.
-    """
-    path = Path(folder) / "samples.parquet"
-    if not path.is_file():
-        below = sorted(str(found.parent) for found in Path(folder).glob("*/samples.parquet"))
-        raise FileNotFoundError(
-            f"{folder} has no samples.parquet of heie evaluate" + (f"; there are {', '.join(below)}" if below else "")
-        )
-    return [dict.fromkeys(SCHEMA.names) | row for row in pq.read_table(path).to_pylist()]
-
-
-def by_key(samples: Sequence[dict]) -> dict[str, dict]:
-    return {sample["key"]: sample for sample in samples}

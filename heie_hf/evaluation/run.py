@@ -1,8 +1,9 @@
 """`heie evaluate` as a function: predict what is missing, measure, summarise, report."""
 
 import platform
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,16 +12,17 @@ from accelerate import PartialState
 
 from heie_hf.evaluation.report import joint_report, single_report
 from heie_hf.metrics.judge import Judge
+from heie_hf.text_sources import EVALUATION_SOURCES, TextSource
 
-from .batches import TextSource
 from .data import EvaluationData
 from .heads import Heads
+from .kept_files import EvaluationError, save_json, save_text
 from .measure import HeatmapSource, measure
 from .model import EvaluatedModel
 from .predict import predict
-from .results import Result, save_json, save_result, summarize
-from .store import PredictionStore, write_whole
-from .texts import ComparedTexts, TextComparison
+from .results import Result, save_result, summarize
+from .store import PredictionStore
+from .texts import TextComparison
 
 
 def evaluate(
@@ -28,7 +30,7 @@ def evaluate(
     model: EvaluatedModel,
     output_dir: str | Path,
     *,
-    text: TextSource = "generated",
+    text: TextSource | str = TextSource.GENERATED,
     heatmap: HeatmapSource = "predicted",
     fusions: Sequence[str | None] = (None,),
     bertscore: str | None = None,
@@ -58,88 +60,106 @@ def evaluate(
     Raises:
         EvaluationError: `output_dir` holds predictions of another run, the model has no such fusion, or texts cannot
             be compared as asked for.
+        DamagedFileError: a file in `output_dir` cannot be read.
+        OSError: a file cannot be written, such as on a full disk; another call goes on.
     """
-    state, output_dir = PartialState(), Path(output_dir)
-    judge = judge and replace(judge, cache=judge.cache or output_dir / "judge.jsonl")
-    compare = TextComparison(bertscore, judge)
-    compare.check(text)
-    data = unique_labels([data] if isinstance(data, EvaluationData) else data)
-    stores = [PredictionStore(output_dir / "predictions" / f"{each.label}-{text}") for each in data]
+    state = PartialState()
+    output_dir = Path(output_dir)
+    if text not in EVALUATION_SOURCES:
+        raise EvaluationError(f"the text is to be {', '.join(EVALUATION_SOURCES)}, not '{text}'")
+    if judge and judge.cache is None:
+        judge = replace(judge, cache=output_dir / "judge.jsonl")
+    comparison = TextComparison(bertscore, judge)
+    comparison.check(text)
+    data_sets = unique_labels([data] if isinstance(data, EvaluationData) else data)
+    folders = [output_dir / "predictions" / f"{data_set.label}-{text}" for data_set in data_sets]
     with state.main_process_first():
-        for each, store in zip(data, stores):
-            store.claim({**model.identity, "text": text, **each.identity})
-    loading = {"batch_size": batch_size, "num_workers": num_workers}
-    speeds = [predict(each, model, store, text=text, **loading) for each, store in zip(data, stores)]
+        for data_set, folder in zip(data_sets, folders):
+            PredictionStore(folder).claim({**model.identity, "text": text, **data_set.identity})
+    predicted = []
+    for data_set, folder in zip(data_sets, folders):
+        store = PredictionStore(folder)
+        speed = predict(data_set, model, store, text=text, batch_size=batch_size, num_workers=num_workers)
+        run = run_settings(data_set, model, text=text, heatmap=heatmap, images_per_second=speed)
+        predicted.append(Predicted(data_set, PredictionStore(folder), run))
     if not state.is_main_process:
         return []
-    single = len(data) * len(fusions) == 1
+
+    is_single = len(data_sets) == 1 and len(fusions) == 1
     results = []
-    for each, store, speed in zip(data, stores, speeds):
-        texts = None  # compared once: fusions change no text
-        for fusion in fusions:
-            fusion = fusion or Heads.load(store.folder).fuser.fusion
-            label = result_label(each.label, fusion, len(data), len(fusions))
-            settings = {"text": text, "heatmap": heatmap, "fusion": fusion}
-            settings |= {"images_per_second": speed, "num_processes": state.num_processes}
-            run = run_settings(each, model, **settings)
-            predictions = PredictionStore(store.folder)
-            samples = measure(each, predictions, fusion=fusion, heatmap=heatmap, num_workers=num_workers)
-            if text == "generated" and texts is None:
-                texts = compare(each, samples)
-            folder = output_dir if single else output_dir / label
-            results.append(_one_result(label, each, predictions, samples, texts, run, folder))
-    if not single:
-        save_json({result.label: result.metrics for result in results}, output_dir / "metrics.json")
-        write_whole(output_dir / "report.html", joint_report(results).encode("utf-8", "replace"))
+    for each in predicted:
+        for result in _results(each, fusions, comparison, num_workers, name_data=len(data_sets) > 1):
+            folder = output_dir if is_single else output_dir / result.label
+            save_result(result, folder)
+            save_text(single_report(result, each.data, each.store), folder / "report.html")
+            results.append(result)
+    if not is_single:
+        metrics = {result.label: result.metrics for result in results}
+        save_json(metrics, output_dir / "metrics.json")
+        save_text(joint_report(results), output_dir / "report.html")
     return results
 
 
-def _one_result(
-    label: str,
-    data: EvaluationData,
-    store: PredictionStore,
-    samples: list[dict],
-    texts: ComparedTexts | None,
-    run: dict,
-    folder: Path,
-) -> Result:
-    """From the figures of single images to the files of one result."""
-    failures = [*data.bad_rows, *store.failures(data.keys)]
-    if texts:
-        samples = [sample | row for sample, row in zip(samples, texts.rows, strict=True)]
-        failures += texts.failures
-    result = summarize(label, samples, failures, run, texts=texts)
-    save_result(result, folder)
-    write_whole(folder / "report.html", single_report(result, data, store).encode("utf-8", "replace"))
-    return result
+@dataclass(frozen=True)
+class Predicted:
+    """A data set with its predictions, and the settings of the run as metrics.json has them."""
+
+    data: EvaluationData
+    store: PredictionStore
+    run: dict
+
+
+def _results(
+    predicted: Predicted,
+    fusions: Sequence[str | None],
+    comparison: TextComparison,
+    num_workers: int,
+    name_data: bool,
+) -> Iterator[Result]:
+    """One result of each fusion; `name_data`: whether their labels name the data set beside the fusion."""
+    data, store, run = predicted.data, predicted.store, predicted.run
+    model_heads = Heads.load(store.folder)
+    texts = None
+    for fusion in fusions:
+        fusion = fusion or model_heads.fuser.fusion
+        measured = measure(data, store, fusion=fusion, heatmap=run["heatmap"], num_workers=num_workers)
+        samples = measured.samples
+        failures = [*data.bad_rows, *store.failures(data.keys), *measured.failures]
+        if run["text"] == TextSource.GENERATED:
+            texts = texts or comparison(data, samples)  # once: fusions change no text
+            samples = [sample | row for sample, row in zip(samples, texts.rows, strict=True)]
+            failures += texts.failures
+        label = data.label
+        if len(fusions) > 1:
+            label = f"{data.label}-{fusion}" if name_data else fusion
+        settings = run | {"fusion": fusion, "notice": model_heads.notice}
+        yield summarize(label, samples, failures, settings, texts=texts)
 
 
 def run_settings(data: EvaluationData, model: EvaluatedModel, **settings) -> dict:
     """What a reader must know to repeat the run."""
     from heie_hf import __version__
 
-    versions = {"heie_hf": __version__, "transformers": transformers.__version__, "torch": torch.__version__}
     return {
         "model": model.name,
         "dtype": model.dtype,
         **data.source,
         **settings,
-        **versions,
+        "num_processes": PartialState().num_processes,
+        "heie_hf": __version__,
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
         "python": platform.python_version(),
     }
 
 
-def unique_labels(data: Sequence[EvaluationData]) -> list[EvaluationData]:
+def unique_labels(data_sets: Sequence[EvaluationData]) -> list[EvaluationData]:
     """The same data sets, "-2", "-3" .. behind labels that were there before."""
-    seen: dict[str, int] = {}
+    seen = Counter()
     renamed = []
-    for each in data:
-        seen[each.label] = seen.get(each.label, 0) + 1
-        label = each.label if seen[each.label] == 1 else f"{each.label}-{seen[each.label]}"
-        renamed.append(replace(each, label=label))
+    for data in data_sets:
+        seen[data.label] += 1
+        if seen[data.label] > 1:
+            data = replace(data, label=f"{data.label}-{seen[data.label]}")
+        renamed.append(data)
     return renamed
-
-
-def result_label(data: str, fusion: str, num_data: int, num_fusions: int) -> str:
-    """What tells results apart: the data set, the fusion, or both."""
-    return f"{data}-{fusion}" if num_data > 1 and num_fusions > 1 else fusion if num_fusions > 1 else data

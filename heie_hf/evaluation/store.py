@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from heie_hf.files import whole_file
 
+from .kept_files import DamagedFileError, EvaluationError, parse_object, reading, save_json
 
-class EvaluationError(ValueError):
-    """Something that was asked for cannot be evaluated; says what and why."""
+ARRAYS = ("logits", "log_deviation", "patch_grid", "score_states")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Shard:
 
     Args:
         records: per image `key`, `score`, `token_score`, `map_score`, the text written and its likelihood.
-        failures: `key` and `reason` of the batch's images that cannot be read.
+        failures: `key` and `reason` of the batch's images that have no prediction.
         logits, log_deviation: (P, h, w) heatmap logits and log s of every patch, thumbnails last.
         patch_grid: (B, 2) columns and rows.
         score_states: (B, D) float32, the state at [SCORE].
@@ -35,12 +35,56 @@ class Shard:
     patch_grid: np.ndarray
     score_states: np.ndarray
 
+    @classmethod
+    def of_failures(cls, failures: list[dict]) -> "Shard":
+        """A batch without any prediction."""
+        no_maps = np.zeros((0, 1, 1), np.float32)
+        no_grids = np.zeros((0, 2), np.int64)
+        no_states = np.zeros((0, 1), np.float32)
+        return cls([], failures, no_maps, no_maps, no_grids, no_states)
+
     @property
     def num_patches(self) -> list[int]:
-        return [int(columns * rows + 1) for columns, rows in self.patch_grid]
+        """N_i + 1 of each image."""
+        local_patches = self.patch_grid.prod(axis=1)  # (B,)
+        return (local_patches + 1).tolist()
 
 
-ARRAYS = ("logits", "log_deviation", "patch_grid", "score_states")
+def read_shard(path: Path) -> Shard:
+    """Raises DamagedFileError."""
+    with reading(path, "remove it and run again"), np.load(path, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in ARRAYS}
+        return Shard(*_lists(stored), **arrays)
+
+
+def _lists(stored) -> tuple[list[dict], list[dict]]:
+    """Records and failures of an open shard."""
+    lists = parse_object(stored["lists"].tobytes())
+    return lists["records"], lists["failures"]
+
+
+@dataclass
+class Index:
+    """What the shards of a folder hold, without their arrays.
+
+    Args:
+        shard_of: key of every image that has a prediction -> its file.
+        reasons: key of images that had none -> why.
+        damaged: files that cannot be read, in words; what they held counts as missing.
+    """
+
+    shard_of: dict[str, Path] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    damaged: list[str] = field(default_factory=list)
+
+    def add(self, path: Path) -> None:
+        """Raises DamagedFileError, and has nothing of the file then."""
+        with reading(path, "its images are predicted again"), np.load(path, allow_pickle=False) as stored:
+            records, failures = _lists(stored)
+            keys = [record["key"] for record in records]
+            reasons = {failure["key"]: failure["reason"] for failure in failures}
+        self.shard_of.update(dict.fromkeys(keys, path))
+        self.reasons.update(reasons)
 
 
 class PredictionStore:
@@ -54,59 +98,52 @@ class PredictionStore:
 
         Raises:
             EvaluationError: it holds predictions of another model, data set or kind of text; names the difference.
+            DamagedFileError: its run.json cannot be read.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "run.json"
         if not path.exists():
-            write_whole(path, json.dumps(run, indent=2).encode())
-        before = json.loads(path.read_text())
-        changed = [name for name in run if before.get(name) != run[name]]
-        if changed:
-            difference = "; ".join(f"{name} was {before.get(name)!r}, is {run[name]!r}" for name in changed)
+            save_json(run, path)
+        with reading(path, f"remove {self.folder} or choose another folder"):
+            stored = parse_object(path.read_bytes())
+        differences = []
+        for name, value in run.items():
+            if stored.get(name) != value:
+                differences.append(f"{name} was {stored.get(name)!r}, is {value!r}")
+        if differences:
             raise EvaluationError(
-                f"{self.folder} holds predictions of another run ({difference}); remove it or choose another folder"
+                f"{self.folder} holds predictions of another run ({'; '.join(differences)}); "
+                "remove it or choose another folder"
             )
 
     @cached_property
-    def _index(self) -> tuple[dict[str, Path], dict[str, str]]:
-        shard_of, reasons = {}, {}
+    def index(self) -> Index:
+        """What there is, as it is when first asked for."""
+        index = Index()
         for path in sorted(self.folder.glob("*.npz")):
-            with np.load(path) as arrays:
-                lists = _lists(arrays)
-            shard_of.update((record["key"], path) for record in lists["records"])
-            reasons.update((failure["key"], failure["reason"]) for failure in lists["failures"])
-        return shard_of, reasons
+            try:
+                index.add(path)
+            except DamagedFileError as error:
+                index.damaged.append(str(error))
+        return index
 
     @property
     def shard_of(self) -> dict[str, Path]:
-        """Key of every image that has a prediction -> its file, as they are when first asked for."""
-        return self._index[0]
+        """Key of every image that has a prediction -> its file."""
+        return self.index.shard_of
 
     def failures(self, keys: Iterable[str]) -> list[tuple[str, str]]:
-        """Key and reason of those images that could not be read and have no prediction."""
-        shard_of, reasons = self._index
-        return [(key, reasons[key]) for key in keys if key in reasons and key not in shard_of]
+        """Key and reason of those images that were tried and have no prediction."""
+        failed = []
+        for key in keys:
+            if key in self.index.reasons and key not in self.shard_of:
+                failed.append((key, self.index.reasons[key]))
+        return failed
 
     def write(self, shard: Shard) -> None:
         """Add a shard; the same images give the same file name."""
-        keys = [entry["key"] for entry in [*shard.records, *shard.failures]]
-        name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
-        lists = json.dumps({"records": shard.records, "failures": shard.failures})
+        keys = [entry["key"] for entry in (*shard.records, *shard.failures)]
+        digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
+        lists = json.dumps({"records": shard.records, "failures": shard.failures}, allow_nan=False)
         arrays = {name: getattr(shard, name) for name in ARRAYS}
-        with whole_file(self.folder / f"{name}.npz") as draft, draft.open("wb") as file:
+        with whole_file(self.folder / f"{digest[:24]}.npz") as draft, draft.open("wb") as file:
             np.savez_compressed(file, lists=np.frombuffer(lists.encode(), np.uint8), **arrays)
-
-
-def read_shard(path: Path) -> Shard:
-    with np.load(path) as arrays:
-        return Shard(**_lists(arrays), **{name: arrays[name] for name in ARRAYS})
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A reader never finds half a file."""
-    with whole_file(path) as draft:
-        draft.write_bytes(content)
-
-
-def _lists(arrays) -> dict[str, list[dict]]:
-    return json.loads(arrays["lists"].tobytes())

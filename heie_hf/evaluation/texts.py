@@ -7,10 +7,12 @@ from importlib.util import find_spec
 
 from heie_hf.metrics.judge import RANGE, Judge, JudgeError, JudgeReport
 from heie_hf.metrics.text import bert_score, bert_score_layer, rouge_l
+from heie_hf.processing.explanation_heie import SECTIONS
+from heie_hf.text_sources import TextSource
 
-from .batches import TextSource
-from .data import SECTIONS, EvaluationData, folder_name, reference_text
-from .store import EvaluationError
+from .data import EvaluationData, folder_name, reference_text
+from .kept_files import EvaluationError
+from .samples import finite
 
 
 @dataclass
@@ -34,7 +36,36 @@ class ComparedTexts:
         """Another figure, of the samples at these places."""
         self.definitions[name] = definition
         for place, value in zip(places, values, strict=True):
-            self.rows[place][name] = None if value is None else float(value)
+            self.rows[place][name] = None if value is None else finite(float(value))
+
+
+@dataclass
+class TextPairs:
+    """The samples that have a reference text: their places and keys, what was written, and what was to be."""
+
+    places: list[int] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    candidates: list[str] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, data: EvaluationData, samples: Sequence[dict]) -> "TextPairs":
+        pairs = cls()
+        rows = data.rows.select_columns(list(SECTIONS))
+        for place, sample in enumerate(samples):
+            reference = reference_text(rows[sample["row"]])
+            if reference:
+                pairs.places.append(place)
+                pairs.keys.append(sample["key"])
+                pairs.candidates.append(_as_one(sample))
+                pairs.references.append(_as_one(reference))
+        return pairs
+
+
+def _as_one(sections: dict[str, str | None]) -> str:
+    """Description, regions and analysis, those that there are, one below the other."""
+    texts = [sections[name] for name in SECTIONS]
+    return "\n".join(filter(None, texts))
 
 
 @dataclass(frozen=True)
@@ -57,31 +88,37 @@ class TextComparison:
         """
         if not (self.bertscore or self.judge):
             return
-        if text != "generated":
-            raise EvaluationError(f"BERTScore and judge compare generated texts, but the text is to be {text!r}")
+        if text != TextSource.GENERATED:
+            raise EvaluationError(f"BERTScore and judge compare generated texts, but the text is to be '{text}'")
         if self.bertscore:
             with self._encoder_errors():
                 bert_score_layer(self.bertscore)
 
     def __call__(self, data: EvaluationData, samples: Sequence[dict]) -> ComparedTexts:
-        """Description, regions and analysis of each sample, as one text, against those of its row."""
-        rows = data.rows.select_columns(list(SECTIONS))
-        found = [reference_text(rows[sample["row"]]) for sample in samples]
-        places = [place for place, reference in enumerate(found) if reference]
-        pair = [_whole(samples[place]) for place in places], [_whole(found[place]) for place in places]
+        """Description, regions and analysis of each sample, as one text, against those of its row.
+
+        Raises:
+            EvaluationError: the encoder cannot be loaded.
+        """
+        pairs = TextPairs.of(data, samples)
         compared = ComparedTexts([{} for _ in samples])
         if find_spec("rouge_score"):
+            values = rouge_l(pairs.candidates, pairs.references)
             definition = "F1 of the longest common subsequence of words, by rouge_score, without stemming"
-            compared.add("rouge_l", places, rouge_l(*pair), definition)
+            compared.add("rouge_l", pairs.places, values, definition)
         if self.bertscore:
-            with self._encoder_errors():
-                layer = bert_score_layer(self.bertscore)
-                values = bert_score(*pair, self.bertscore, layer)
-            definition = f"F1 by bert_score with layer {layer} of {folder_name(self.bertscore)}, not rescaled"
-            compared.add("bert_score", places, values, definition)
+            self._add_bert_score(compared, pairs)
         if self.judge:
-            self._rate(compared, places, *pair, [samples[place]["key"] for place in places])
+            self._add_ratings(compared, pairs)
         return compared
+
+    def _add_bert_score(self, compared: ComparedTexts, pairs: TextPairs) -> None:
+        with self._encoder_errors():
+            layer = bert_score_layer(self.bertscore)
+            values = bert_score(pairs.candidates, pairs.references, self.bertscore, layer)
+        encoder = folder_name(self.bertscore)
+        definition = f"F1 by bert_score with layer {layer} of {encoder}, not rescaled"
+        compared.add("bert_score", pairs.places, values, definition)
 
     @contextmanager
     def _encoder_errors(self) -> Iterator[None]:
@@ -90,26 +127,17 @@ class TextComparison:
         except (ImportError, OSError, ValueError) as error:
             raise EvaluationError(f"no BERTScore with {self.bertscore}: {error}") from error
 
-    def _rate(
-        self,
-        compared: ComparedTexts,
-        places: list[int],
-        candidates: list[str],
-        references: list[str],
-        keys: list[str],
-    ) -> None:
-        """Add the judge's ratings; a judge that cannot work at all is one failure, and the other figures stand."""
-        name = folder_name(self.judge.model)
+    def _add_ratings(self, compared: ComparedTexts, pairs: TextPairs) -> None:
+        """A judge that cannot work at all is one failure, and the other figures stand."""
+        judge_name = folder_name(self.judge.model)
         try:
-            report = self.judge.rate(candidates, references)
+            report = self.judge.rate(pairs.candidates, pairs.references)
         except JudgeError as error:
-            report = JudgeReport([None] * len(places))
-            compared.failures.append((f"judge {name}", str(error)))
-        compared.failures += [(keys[number], f"not rated: {reason}") for number, reason in report.failures.items()]
-        definition = f"{RANGE[0]} to {RANGE[1]} by {name}, asked with the prompt of heie_hf.metrics.judge"
-        compared.add("judge_rating", places, report.ratings, definition)
-        compared.judge = {"model": name, "url": self.judge.server, **report.summary}
-
-
-def _whole(sections: dict[str, str | None]) -> str:
-    return "\n".join(sections[name] for name in SECTIONS if sections[name])
+            report = JudgeReport([None] * len(pairs.places))
+            compared.failures.append((f"judge {judge_name}", str(error)))
+        for number, reason in report.failures.items():
+            compared.failures.append((pairs.keys[number], f"not rated: {reason}"))
+        low, high = RANGE
+        definition = f"{low} to {high} by {judge_name}, asked with the prompt of heie_hf.metrics.judge"
+        compared.add("judge_rating", pairs.places, report.ratings, definition)
+        compared.judge = {"model": judge_name, "url": self.judge.server, **report.summary}

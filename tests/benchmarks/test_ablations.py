@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from heie_hf import HEIETrainer
-from heie_hf.evaluation.measure import COLUMNS
+from heie_hf.evaluation.samples import UNKNOWN
 
 PAGE = "Before.\n\n<!-- table -->\n\nwas here\n\n<!-- end of table -->\n\nAfter.\n"
 
@@ -64,7 +64,7 @@ def test_a_score_is_read_as_it_was_written(variants):
 
 def samples(shift, n=60):
     drawn = np.random.default_rng(1).random(n)
-    return [dict(COLUMNS) | {"key": str(i), "cc": value + shift} for i, value in enumerate(drawn)]
+    return [dict(UNKNOWN) | {"key": str(i), "cc": value + shift} for i, value in enumerate(drawn)]
 
 
 def test_intervals_are_over_scenes_and_seeds(ablations):

@@ -42,7 +42,8 @@ def test_evaluate_then_compare(evaluate, heie, scenes, tiny_checkpoint, tmp_path
     run = json.loads((tmp_path / "local" / "metrics.json").read_text())["run"]
     assert (run["model"], run["dataset"], run["fusion"]) == (Path(tiny_checkpoint).name, "scenes", "local")
     lines = {json.loads(line)["figure"]: json.loads(line) for line in out}
-    assert status == 0 and lines["cc"]["num_images"] == 6
+    assert status == 0 and lines["mse"]["num_images"] == 6
+    assert lines["cc"]["num_images"] == 3 and "no verdict: 3 image" in lines["cc"]["verdict"]
     assert lines["plcc_token"]["verdict"] == "no difference shown"
 
 

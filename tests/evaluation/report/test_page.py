@@ -4,10 +4,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from heie_hf.evaluation import load_samples
 from heie_hf.evaluation.report.cases import choose_cases
 from heie_hf.evaluation.report.charts import calibration_bins, scatter
 from heie_hf.evaluation.report.paper import ABHUMAN, FUSION, RICHHF, SCORE_SOURCE, TEXT, main_table
-from heie_hf.evaluation.results import load_samples
 
 
 class Tags(HTMLParser):
