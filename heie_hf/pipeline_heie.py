@@ -42,7 +42,8 @@ class NumberedItems(Dataset):
         try:
             return Item(index, self.rows[index])
         except Exception as error:  # whatever the decoder of the data set raises
-            return Item(index, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+            message = " ".join(str(error).split())
+            return Item(index, error=f"{type(error).__name__}: {message}")
 
 
 def numbered(inputs: Iterable) -> Iterator[Item]:
@@ -63,8 +64,9 @@ def is_batch(image: Any) -> bool:
 def is_single(image: Any) -> bool:
     """Whether it is one image in some form, and nothing to iterate over."""
     forms = (str, bytes, bytearray, memoryview, os.PathLike, dict, np.ndarray, torch.Tensor, Image.Image)
-    is_file = hasattr(image, "read")
-    return is_file or isinstance(image, forms) or not isinstance(image, (Iterable, Dataset))
+    if isinstance(image, forms) or hasattr(image, "read"):
+        return True
+    return not isinstance(image, (Iterable, Dataset))
 
 
 class ImplausibilityPipeline(Pipeline):
@@ -140,8 +142,10 @@ class ImplausibilityPipeline(Pipeline):
             image = self._open(item)
         except ValueError as error:  # not raised here: a worker process would wrap it in its traceback
             return {"sample": {"index": item.index, "error": str(error)}}
-        encoded = self.processor(images=image, instruction=instruction, return_tensors="pt").to(dtype=self.dtype)
-        return {"sample": {"index": item.index, "size": (image.height, image.width), "inputs": {**encoded}}}
+        encoded = self.processor(images=image, instruction=instruction, return_tensors="pt")
+        encoded = encoded.to(dtype=self.dtype)
+        size = (image.height, image.width)
+        return {"sample": {"index": item.index, "size": size, "inputs": {**encoded}}}
 
     def _open(self, item: Item) -> Image.Image:
         if item.error is not None:
@@ -173,10 +177,11 @@ class ImplausibilityPipeline(Pipeline):
         else:
             outputs = self.model.assess(**inputs)
         for row, sample in enumerate(samples):
-            sample["input_length"] = inputs["input_ids"].shape[1]
-            sample["outputs"] = {name: [outputs[name][row]] for name in ASSESSED}
+            own = {name: [outputs[name][row]] for name in ASSESSED}
             if explain:
-                sample["outputs"]["sequences"] = outputs["sequences"][row : row + 1]
+                own["sequences"] = outputs["sequences"][row : row + 1]
+            sample["outputs"] = own
+            sample["input_length"] = inputs["input_ids"].shape[1]
 
     def postprocess(self, model_outputs: dict[str, Any], on_error: str = "raise") -> dict[str, Any]:
         sample = model_outputs["sample"]
@@ -195,10 +200,13 @@ class ImplausibilityPipeline(Pipeline):
         if "error" in sample:
             raise ValueError(sample["error"])
         (result,) = self.processor.post_process(
-            sample["outputs"], target_sizes=[sample["size"]], input_length=sample["input_length"]
+            sample["outputs"],
+            target_sizes=[sample["size"]],
+            input_length=sample["input_length"],
         )
-        if self.model.config.training_data_notice:
-            result["notice"] = self.model.config.training_data_notice
+        notice = self.model.config.training_data_notice
+        if notice:
+            result["notice"] = notice
         return result
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:

@@ -5,7 +5,7 @@ one `[SCORE]`. Token form: the same, with `[MAP][MAP_1] .. [MAP_N]` (one per pat
 """
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 MAP_TOKEN = "[MAP]"
 SCORE_TOKEN = "[SCORE]"
@@ -49,15 +49,17 @@ class Explanation:
     analysis: str = ""
 
     def __post_init__(self):
-        for field in fields(self):
-            object.__setattr__(self, field.name, _tidy(getattr(self, field.name) or ""))
+        for name in SECTIONS:
+            section = getattr(self, name) or ""
+            object.__setattr__(self, name, _tidy(section))
 
     def __bool__(self) -> bool:
         return bool(self.description or self.regions or self.analysis)
 
 
 def _tidy(section: str) -> str:
-    return "\n".join(line.rstrip() for line in section.splitlines() if line.strip()).strip()
+    lines = [line.rstrip() for line in section.splitlines()]
+    return "\n".join(filter(None, lines)).strip()
 
 
 def local_map_token(patch: int) -> str:
@@ -67,8 +69,11 @@ def local_map_token(patch: int) -> str:
 
 def special_tokens(max_patches: int) -> dict[str, str]:
     """Attribute name to token, as `AutoTokenizer.from_pretrained(..., extra_special_tokens=...)` takes them."""
-    local = {f"map_{patch}_token": local_map_token(patch) for patch in range(1, max_patches + 1)}
-    return {"map_token": MAP_TOKEN, **local, "score_token": SCORE_TOKEN}
+    tokens = {"map_token": MAP_TOKEN}
+    for patch in range(1, max_patches + 1):
+        tokens[f"map_{patch}_token"] = local_map_token(patch)
+    tokens["score_token"] = SCORE_TOKEN
+    return tokens
 
 
 def literals(num_local: int) -> tuple[str, str, str, str]:
@@ -77,7 +82,9 @@ def literals(num_local: int) -> tuple[str, str, str, str]:
     Args:
         num_local: local map tokens that follow `[MAP]`; 0 gives the stored form.
     """
-    maps = MAP_TOKEN + "".join(local_map_token(patch) for patch in range(1, num_local + 1))
+    maps = MAP_TOKEN
+    for patch in range(1, num_local + 1):
+        maps += local_map_token(patch)
     return OPENING, REGIONS_HEADER, MAP_LEAD + maps + ANALYSIS_HEADER, SCORE_LEAD + SCORE_TOKEN + CLOSING
 
 
@@ -93,11 +100,13 @@ def parse(text: str) -> Explanation:
     `render(parse(text))` is `text` with canonical headers and tidy sections.
     """
     borders = list(_BORDERS.finditer(text))
-    ends = [border.start() for border in borders[1:]] + [len(text)]
-    found = {}
+    ends = [border.start() for border in borders[1:]]
+    ends.append(len(text))
+    parts = {}
     for border, end in zip(borders, ends):
-        found.setdefault(border.lastgroup, text[border.end() : end])
-    return Explanation(**{field.name: found.get(field.name) for field in fields(Explanation)})
+        section = text[border.end() : end]
+        parts.setdefault(border.lastgroup, section)
+    return Explanation(parts.get("description"), parts.get("regions"), parts.get("analysis"))
 
 
 def collapse_map_tokens(text: str) -> str:

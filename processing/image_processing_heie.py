@@ -59,13 +59,16 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
             ValueError: for limits that no number of patches keeps.
         """
         options = images_kwargs or {}
-        if not options.get("crop_to_patches", self.crop_to_patches):
+        is_cut = options.get("crop_to_patches", self.crop_to_patches)
+        if not is_cut:
             return 1, 1
         min_patches = options.get("min_patches", self.min_patches)
         max_patches = options.get("max_patches", self.max_patches)
         _check_limits(min_patches, max_patches)
-        size = get_size_dict(options.get("size", self.size))
-        return get_optimal_tiled_canvas((height, width), (size["height"], size["width"]), min_patches, max_patches)
+        size = options.get("size", self.size)
+        size = get_size_dict(size)
+        patch_size = (size["height"], size["width"])
+        return get_optimal_tiled_canvas((height, width), patch_size, min_patches, max_patches)
 
     def get_number_of_image_patches(self, height: int, width: int, images_kwargs: dict | None = None) -> int:
         """N + 1: the local patches and the thumbnail."""
@@ -85,21 +88,24 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         columns, rows = patch_grid
         height, width = self.heatmap_size.height, self.heatmap_size.width
         canvas = area_means(heatmap, rows * height, columns * width)
+        patches = _cut(canvas, patch_grid)
         thumbnail = area_means(heatmap, height, width)
-        return np.stack([*_cut(canvas, patch_grid), thumbnail])  # (N + 1, h, w)
+        return np.stack([*patches, thumbnail])  # (N + 1, h, w)
 
     def join_heatmap(self, patches: np.ndarray, patch_grid: tuple[int, int]) -> np.ndarray:
         """The inverse: (N + 1, h, w) back to one canvas (rows·h, columns·w); the thumbnail's map is left out."""
         columns, rows = patch_grid
         height, width = patches.shape[-2:]
-        canvas = patches[:-1].reshape(rows, columns, height, width).transpose(0, 2, 1, 3)  # (rows, h, columns, w)
+        canvas = patches[:-1].reshape(rows, columns, height, width)
+        canvas = canvas.transpose(0, 2, 1, 3)  # (rows, h, columns, w)
         return canvas.reshape(rows * height, columns * width)
 
     def _standardize_kwargs(self, heatmap_size: dict | SizeDict | None = None, **kwargs) -> dict:
         kwargs = super()._standardize_kwargs(**kwargs)
         kwargs["heatmap_size"] = SizeDict(**get_size_dict(heatmap_size, param_name="heatmap_size"))
         for name in ("size", "heatmap_size"):
-            area = kwargs["max_patches"] * kwargs[name].height * kwargs[name].width
+            size = kwargs[name]
+            area = kwargs["max_patches"] * size.height * size.width
             if area > MAX_AREA:
                 raise ValueError(f"max_patches x {name} = {area} is absurd; the limit is {MAX_AREA}")
         if kwargs["do_normalize"] and not kwargs["do_rescale"]:
@@ -142,7 +148,9 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         columns, rows = grid
         canvas_size = SizeDict(height=rows * size.height, width=columns * size.width)
         canvas = self.resize(image, canvas_size, resample=resample)  # (3, rows·S, columns·S)
-        return [*_cut(canvas, grid), self.resize(image, size, resample=resample)]
+        patches = _cut(canvas, grid)
+        thumbnail = self.resize(image, size, resample=resample)
+        return [*patches, thumbnail]
 
 
 def _check_limits(min_patches: int, max_patches: int) -> None:
@@ -155,7 +163,8 @@ def _check_limits(min_patches: int, max_patches: int) -> None:
 
 def area_means(values: np.ndarray, height: int, width: int) -> np.ndarray:
     """(H, W) to (height, width) float32: each cell is the mean of its area, parts of pixels by their share."""
-    bands = _means_of_rows(np.asarray(values, dtype=np.float64), height)  # (height, W)
+    values = np.asarray(values, dtype=np.float64)
+    bands = _means_of_rows(values, height)  # (height, W)
     cells = _means_of_rows(bands.T, width)  # (width, height)
     return cells.T.astype(np.float32)
 
@@ -165,11 +174,12 @@ def _means_of_rows(values: np.ndarray, count: int) -> np.ndarray:
     length = len(values)
     integral = np.zeros((length + 1, values.shape[1]))
     np.cumsum(values, axis=0, out=integral[1:])
-    borders = np.arange(count + 1) * length / count
+    borders = np.linspace(0, length, count + 1)
     rows = borders.astype(int).clip(max=length - 1)
-    shares = (borders - rows)[:, None]
-    at_borders = integral[rows] + shares * values[rows]
-    return np.diff(at_borders, axis=0) * (count / length)
+    shares = borders - rows
+    at_borders = integral[rows] + shares[:, None] * values[rows]
+    sums = np.diff(at_borders, axis=0)
+    return sums * count / length
 
 
 def _cut(canvas: np.ndarray, grid: tuple[int, int]) -> list[np.ndarray]:

@@ -3,18 +3,19 @@
 import numpy as np
 import torch
 from PIL import ExifTags, Image
+from PIL.Image import Transpose
 
 FLOAT_TOLERANCE = 0.01  # resampling and half precision overshoot [0, 1] by so much
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
 TRANSPOSE_OF_ORIENTATION = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
 }
 
 
@@ -45,13 +46,15 @@ def unit_values(values: np.ndarray) -> np.ndarray:
         raise ImageError(f"holds values of type {values.dtype}; give uint8 in 0..255, or floats in [0, 1]")
     if kind == "u" and values.dtype.itemsize == 2:
         return values.astype(np.float32) / 65535
-    _check_range(values, 0, 255, "not in 0..255: give 16 bits as uint16, or floats in [0, 1]")
+    remedy = "not in 0..255: give 16 bits as uint16, or floats in [0, 1]"
+    _check_range(values, 0, 255, remedy)
     return values.astype(np.float32) / 255
 
 
 def _check_range(values: np.ndarray, lowest: float, highest: float, remedy: str) -> None:
     low, high = values.min(), values.max()
-    if not (low >= lowest and high <= highest):  # NaN fails both
+    is_within = low >= lowest and high <= highest  # NaN is not
+    if not is_within:
         raise ImageError(f"has {values.dtype} values from {low:g} to {high:g}, {remedy}")
 
 
@@ -59,7 +62,8 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
     """Pixel values as uint8, see `unit_values`."""
     if values.dtype == np.uint8 and values.size:
         return values
-    return (unit_values(values) * 255).round().astype(np.uint8)
+    levels = unit_values(values) * 255
+    return levels.round().astype(np.uint8)
 
 
 def as_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -84,21 +88,25 @@ def array_images(array: np.ndarray | torch.Tensor) -> Image.Image | list[Image.I
     """
     shape = tuple(array.shape)
     if len(shape) == 2:
-        return Image.fromarray(eight_bits(as_numpy(array)))
+        levels = eight_bits(as_numpy(array))
+        return Image.fromarray(levels)
     if len(shape) not in (3, 4):
         raise ImageError(f"has the shape {shape}; give (H, W), (H, W, C), (C, H, W) or a batch of the latter two")
-    channels = _channel_axis(shape, is_tensor=isinstance(array, torch.Tensor))
-    pixels = np.moveaxis(eight_bits(as_numpy(array)), channels, -1)  # (..., H, W, C)
-    if pixels.shape[-1] == 1:
-        pixels = pixels[..., 0]
+    is_tensor = isinstance(array, torch.Tensor)
+    channels = _channel_axis(shape, is_tensor)
+    levels = eight_bits(as_numpy(array))
+    levels = np.moveaxis(levels, channels, -1)  # (..., H, W, C)
+    if levels.shape[-1] == 1:
+        levels = levels.squeeze(-1)
+    levels = np.ascontiguousarray(levels)
     if len(shape) == 3:
-        return Image.fromarray(np.ascontiguousarray(pixels))
-    return [Image.fromarray(np.ascontiguousarray(picture)) for picture in pixels]
+        return Image.fromarray(levels)
+    return [Image.fromarray(picture) for picture in levels]
 
 
 def _channel_axis(shape: tuple[int, ...], is_tensor: bool) -> int:
-    likely_first = (-3, -1) if is_tensor else (-1, -3)
-    for axis in likely_first:
+    axes = (-3, -1) if is_tensor else (-1, -3)
+    for axis in axes:
         if shape[axis] in CHANNELS:
             return axis
     raise ImageError(f"has the shape {shape}, without a first or last axis of 1, 3 or 4 channels")

@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from transformers import BatchFeature
 from transformers.image_utils import ImageInput, make_flat_list_of_images
 from transformers.processing_utils import MultiModalData, ProcessorMixin
@@ -12,43 +10,17 @@ from .explanation_heie import (
     MAP_TOKEN,
     OPENING,
     SCORE_TOKEN,
+    SECTIONS,
     TEMPLATE,
     Explanation,
     collapse_map_tokens,
     local_map_token,
-    parse,
 )
-from .results_heie import ImageResult
+from .prompts_heie import CHAT_TEMPLATE, INSTRUCTIONS
+from .results_heie import ImageResult, image_result
 from .targets_heie import checked_targets
 
-# InternVL3's template, with the assistant's turn marked for `return_assistant_tokens_mask`.
-CHAT_TEMPLATE = (
-    "{% macro render(content) %}"
-    "{% if content is string %}{{ content }}{% else %}{% for part in content %}"
-    "{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>\\n' }}"
-    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}"
-    "{% endmacro %}"
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ render(message['content']) }}{{ '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}"
-    "{% else %}{{ render(message['content']) }}{{ '<|im_end|>\\n' }}{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-
-# Wordings of the one task; training draws from all, the first one is the default.
-INSTRUCTIONS = (
-    "Find every implausible region in this AI-generated image and explain what is wrong with it.",
-    "Mark all implausible areas of this AI-generated image and explain each issue.",
-    "Where does this AI-generated image look wrong? Locate each problem and explain it.",
-    "List the defects of this AI-generated image, show where they are and explain each one.",
-    "Inspect this AI-generated image for flaws, point them out and describe each of them.",
-    "Which parts of this AI-generated image are implausible, and why?",
-    "Check this AI-generated image for errors, locate them all and say what is wrong.",
-    "Point out each problem in this AI-generated image and give the reason.",
-)
+IMAGE_TOKEN_NAMES = ("start_image_token", "end_image_token", "context_image_token")
 
 
 class HEIEProcessor(ProcessorMixin):
@@ -61,7 +33,8 @@ class HEIEProcessor(ProcessorMixin):
         chat_template: the prompt's Jinja template; InternVL3's by default.
 
     Raises:
-        ValueError: if the tokenizer lacks a map or score token for as many patches as the image processor may cut.
+        ValueError: if the tokenizer lacks a vocabulary, an image token, or a map or score token for as many patches as
+            the image processor may cut.
     """
 
     result_class = ImageResult
@@ -79,15 +52,14 @@ class HEIEProcessor(ProcessorMixin):
     ):
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE, **kwargs)
         self.image_seq_length = image_seq_length
+        _check_image_tokens(tokenizer)
         self.start_image_token = tokenizer.start_image_token
         self.end_image_token = tokenizer.end_image_token
         self.image_token = tokenizer.context_image_token
         self.image_token_id = tokenizer.context_image_token_id
 
         known = tokenizer.added_tokens_encoder
-        if image_processor.max_patches > len(tokenizer):  # absurd; refused before names are made for all of them
-            raise ValueError(f"{len(tokenizer)} tokens are too few for max_patches = {image_processor.max_patches}")
-        local_tokens = [local_map_token(patch) for patch in range(1, image_processor.max_patches + 1)]
+        local_tokens = _local_tokens(image_processor.max_patches, len(tokenizer))
         missing = [token for token in (MAP_TOKEN, *local_tokens, SCORE_TOKEN) if token not in known]
         if missing:
             raise ValueError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
@@ -95,6 +67,8 @@ class HEIEProcessor(ProcessorMixin):
         self.local_map_token_ids = [known[token] for token in local_tokens]
         self.score_token_id = known[SCORE_TOKEN]
         self.template_ids = tokenizer(list(TEMPLATE), add_special_tokens=False)["input_ids"]
+        if not all(self.template_ids):
+            raise ValueError("the tokenizer has no vocabulary for the answer's fixed texts: is tokenizer.json there?")
 
     @property
     def image_token_ids(self) -> list[int]:
@@ -103,12 +77,16 @@ class HEIEProcessor(ProcessorMixin):
 
     def model_token_config(self) -> dict:
         """The fields of `HEIEConfig` that depend on the tokenizer and the patches."""
+        special_token_ids = []
+        for token_id, token in self.tokenizer.added_tokens_decoder.items():
+            if token.special:
+                special_token_ids.append(token_id)
         return {
             "map_token_id": self.map_token_id,
             "local_map_token_ids": self.local_map_token_ids,
             "score_token_id": self.score_token_id,
             "template_ids": self.template_ids,
-            "special_token_ids": [id for id, token in self.tokenizer.added_tokens_decoder.items() if token.special],
+            "special_token_ids": special_token_ids,
             "eos_token_id": self.tokenizer.eos_token_id,
             "image_token_id": self.image_token_id,
             "max_patches": self.image_processor.max_patches,
@@ -127,12 +105,14 @@ class HEIEProcessor(ProcessorMixin):
         """Make a batch of B images (P patches in all) for the model.
 
         Args:
-            images: one image or a list: PIL, array, tensor, path or URL.
+            images: one image or several, in any form: path, URL, bytes, PIL, array, tensor (uint8 in 0..255, floats in
+                [0, 1]), a batch of arrays as its images; see `upright_images`.
             text: prompts with one image placeholder each, as `apply_chat_template` gives them. By default the prompt
                 is built from the chat template.
             targets: per image a dict with any of `explanation` (text, or dict of description, regions and analysis),
-                `heatmap` ("L" image or (H, W) array in [0, 1], of the image's own size), `score` (in [0, 1], 1 =
-                plausible) and `learn_text` (False: the explanation is input only). Missing or None = unknown.
+                `heatmap` (a grey image, read and turned as images are, or an (H, W) array in [0, 1]; of the image's
+                own size), `score` (in [0, 1], 1 = plausible) and `learn_text` (False: the explanation is input only).
+                Missing or None = unknown.
             instruction: wording of the task, one for all images or one per image; by default `INSTRUCTIONS[0]`.
             padding_side: "left" by default, "right" with targets.
 
@@ -146,7 +126,8 @@ class HEIEProcessor(ProcessorMixin):
             itself writes the first three tokens of the next one.
 
         Raises:
-            ValueError: for counts, sizes or values that do not fit, with the index of the target.
+            ValueError: for an image that cannot be used, and for counts, sizes or values that do not fit; with the
+                path or the index of the image or target.
         """
         if text is not None and instruction is not None:
             raise ValueError("give `text` (whole prompts) or `instruction`, not both")
@@ -157,10 +138,14 @@ class HEIEProcessor(ProcessorMixin):
             padding_side = padding_side or "left"
             return super().__call__(images, text, return_tensors=return_tensors, padding_side=padding_side, **kwargs)
 
-        targets = checked_targets([targets] if isinstance(targets, dict) else targets, images or [])
+        if isinstance(targets, dict):
+            targets = [targets]
+        targets = checked_targets(targets, images or [])
         kwargs.pop("truncation", None)  # an answer is never cut: what is longer than max_length is an error
-        padding = {key: kwargs.pop(key) for key in ("padding", "max_length", "pad_to_multiple_of") if key in kwargs}
-        padding = {"padding": True, "padding_side": padding_side or "right", **padding}
+        padding = {"padding": True, "padding_side": padding_side or "right"}
+        for key in ("padding", "max_length", "pad_to_multiple_of"):
+            if key in kwargs:
+                padding[key] = kwargs.pop(key)
         prompts = super().__call__(images, text, padding=False, **kwargs)
         batch = self._add_answers(prompts, targets, padding)
         batch["heatmap_labels"] = self._heatmap_labels(targets, prompts)
@@ -172,8 +157,11 @@ class HEIEProcessor(ProcessorMixin):
         if image_sizes is None:
             return MultiModalData()
         images_kwargs = self._merge_kwargs(**kwargs)["images_kwargs"]
-        patches = [self.image_processor.get_number_of_image_patches(*size, images_kwargs) for size in image_sizes]
-        tokens = [self.image_seq_length * count + 2 for count in patches]  # with <img> and </img>
+        patches, tokens = [], []
+        for height, width in image_sizes:
+            count = self.image_processor.get_number_of_image_patches(height, width, images_kwargs)
+            patches.append(count)
+            tokens.append(self.image_seq_length * count + 2)  # with <img> and </img>
         return MultiModalData(num_image_tokens=tokens, num_image_patches=patches)
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs) -> str:
@@ -185,20 +173,29 @@ class HEIEProcessor(ProcessorMixin):
 
     def validate_inputs(self, images=None, text=None, **kwargs):
         super().validate_inputs(images=images, text=text, **kwargs)
-        if images is not None and any(prompt.count(self.image_token) != 1 for prompt in text):
-            raise ValueError(f"every prompt needs exactly one {self.image_token}: one image, one assessment")
+        if images is None:
+            return
+        for prompt in text:
+            if prompt.count(self.image_token) != 1:
+                raise ValueError(f"every prompt needs exactly one {self.image_token}: one image, one assessment")
 
     def _prompts(self, num_images: int, instruction: str | list[str] | None) -> list[str]:
         instructions = instruction or INSTRUCTIONS[0]
-        instructions = [instructions] * num_images if isinstance(instructions, str) else instructions
+        if isinstance(instructions, str):
+            instructions = [instructions] * num_images
         if len(instructions) != num_images:
             raise ValueError(f"{len(instructions)} instructions for {num_images} images")
-        for token in self.tokenizer.added_tokens_encoder:
-            if any(token in wording for wording in instructions):
-                raise ValueError(f"an instruction contains the special token {token}")
-        contents = [[{"type": "image"}, {"type": "text", "text": wording}] for wording in instructions]
-        conversations = [[{"role": "user", "content": content}] for content in contents]
+        conversations = []
+        for wording in instructions:
+            self._check_wording(wording)
+            content = [{"type": "image"}, {"type": "text", "text": wording}]
+            conversations.append([{"role": "user", "content": content}])
         return self.apply_chat_template(conversations, add_generation_prompt=True)
+
+    def _check_wording(self, wording: str) -> None:
+        for token in self.tokenizer.added_tokens_encoder:
+            if token in wording:
+                raise ValueError(f"an instruction contains the special token {token}")
 
     def _add_answers(self, prompts: BatchFeature, targets: list[dict], padding: dict) -> dict:
         """Append the answers to the prompts, pad, and make the labels."""
@@ -206,29 +203,39 @@ class HEIEProcessor(ProcessorMixin):
         sections = self._section_ids([target["explanation"] for target in targets])
         for prompt, num_patches, target, free in zip(prompts["input_ids"], prompts["num_patches"], targets, sections):
             answer, answer_labels = self._answer(free, num_patches - 1)
-            learnt = target["learn_text"] and target["explanation"]
+            is_learnt = target["learn_text"] and target["explanation"]
+            if not is_learnt:
+                answer_labels = [-100] * len(answer)
             ids.append(prompt + answer)
-            labels.append([-100] * len(prompt) + (answer_labels if learnt else [-100] * len(answer)))
+            labels.append([-100] * len(prompt) + answer_labels)
         _check_lengths(ids, padding.get("max_length"))
         padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="np", **padding)
         padded_labels = np.full_like(padded["input_ids"], -100)
-        padded_labels[padded["attention_mask"] == 1] = np.concatenate(labels)
+        is_text = padded["attention_mask"] == 1
+        padded_labels[is_text] = np.concatenate(labels)
         return {**prompts, **padded, "labels": padded_labels}
 
     def _section_ids(self, explanations: list[Explanation]) -> list[list[list[int]]]:
         """Token ids of the three free sections of each explanation; special tokens in them are plain text."""
-        texts = [text for e in explanations for text in (e.description, e.regions, e.analysis)]
+        texts = []
+        for explanation in explanations:
+            texts += [getattr(explanation, section) for section in SECTIONS]
         ids = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [ids[start : start + 3] for start in range(0, len(ids), 3)]
+        starts = range(0, len(ids), len(SECTIONS))
+        return [ids[start : start + len(SECTIONS)] for start in starts]
 
     def _answer(self, sections: list[list[int]], num_local: int) -> tuple[list[int], list[int]]:
         """Ids and labels of one answer. Section borders are token borders, as they are while decoding."""
         opening, regions_header, map_lead, analysis_header, score_lead, closing = self.template_ids
         description, regions, analysis = sections
-        before = opening + description + regions_header + regions + map_lead + [self.map_token_id]
-        after = analysis_header + analysis + score_lead + [self.score_token_id] + closing
+        local_map_tokens = self.local_map_token_ids[:num_local]
+        before = opening + description + regions_header + regions + map_lead
+        before.append(self.map_token_id)
+        after = analysis_header + analysis + score_lead
+        after.append(self.score_token_id)
+        after += closing
         after.append(self.tokenizer.eos_token_id)
-        return before + self.local_map_token_ids[:num_local] + after, before + [-100] * num_local + after
+        return before + local_map_tokens + after, before + [-100] * num_local + after
 
     def _heatmap_labels(self, targets: list[dict], prompts: BatchFeature) -> np.ndarray:
         """The target heatmaps, cut as their images were: (P, h, w), NaN where unknown."""
@@ -236,9 +243,10 @@ class HEIEProcessor(ProcessorMixin):
         parts = []
         for target, num_patches, grid in zip(targets, prompts["num_patches"], prompts["patch_grid"]):
             if target["heatmap"] is None:
-                parts.append(np.full((num_patches, cells.height, cells.width), np.nan, dtype=np.float32))
+                part = np.full((num_patches, cells.height, cells.width), np.nan, dtype=np.float32)
             else:
-                parts.append(self.image_processor.cut_heatmap(target["heatmap"], grid))
+                part = self.image_processor.cut_heatmap(target["heatmap"], grid)
+            parts.append(part)
         return np.concatenate(parts)
 
     def post_process(
@@ -265,56 +273,48 @@ class HEIEProcessor(ProcessorMixin):
             target_sizes = [heatmap.shape for heatmap in heatmaps]
         if len(target_sizes) != len(heatmaps):
             raise ValueError(f"{len(target_sizes)} target sizes for {len(heatmaps)} images")
-        texts = self._answer_texts(outputs.get("sequences"), input_length) or [""] * len(heatmaps)
+        texts = [""] * len(heatmaps)
+        if outputs.get("sequences") is not None:
+            texts = self._answer_texts(outputs["sequences"], input_length)
         results = []
         for index, (size, text) in enumerate(zip(target_sizes, texts)):
             numbers = {name: outputs[name][index] for name in ("score", "heatmap", "uncertainty")}
             try:
-                results.append(_result(numbers, size, text))
+                results.append(image_result(numbers, size, text))
             except ValueError as error:
                 place = f"images[{index}]: " if len(heatmaps) > 1 else ""
                 raise ValueError(f"{place}{error}") from error
         return results
 
-    def _answer_texts(self, sequences: torch.Tensor | None, input_length: int | None) -> list[str]:
+    def _answer_texts(self, sequences: torch.Tensor, input_length: int | None) -> list[str]:
         """The answers in stored form, without prompt, end token and padding."""
         texts = []
-        for ids in [] if sequences is None else sequences[:, input_length or 0 :].tolist():
+        for ids in sequences[:, input_length or 0 :].tolist():
             text = self.tokenizer.decode(ids)
-            start = max(text.find(OPENING), 0) if input_length is None else 0
-            texts.append(collapse_map_tokens(text[start:].partition(self.tokenizer.eos_token)[0]))
+            if input_length is None:
+                start = text.find(OPENING)
+                text = text[max(start, 0) :]
+            answer, _, _ = text.partition(self.tokenizer.eos_token)
+            texts.append(collapse_map_tokens(answer))
         return texts
 
 
-def _result(numbers: dict[str, torch.Tensor], size: tuple[int, int], text: str) -> ImageResult:
-    not_finite = [name for name, values in numbers.items() if not values.isfinite().all()]
-    if not_finite:
-        raise ValueError(f"the model gave NaN or infinity ({', '.join(not_finite)})")
-    heatmap = _resized(numbers["heatmap"], size).clip(0, 1)
-    levels = (heatmap * 255).round().astype(np.uint8)
-    explanation = parse(text)
-    return ImageResult(
-        score=float(numbers["score"]),
-        heatmap=Image.fromarray(levels),
-        predicted_heatmap=heatmap,
-        uncertainty=_resized(numbers["uncertainty"], size),
-        description=explanation.description,
-        regions=explanation.regions,
-        analysis=explanation.analysis,
-        text=text,
-    )
+def _check_image_tokens(tokenizer) -> None:
+    missing = [name for name in IMAGE_TOKEN_NAMES if getattr(tokenizer, name, None) is None]
+    if missing:
+        raise ValueError(f"the tokenizer lacks InternVL's {', '.join(missing)}")
+
+
+def _local_tokens(max_patches: int, num_tokens: int) -> list[str]:
+    if max_patches > num_tokens:  # absurd; refused before names are made for all of them
+        raise ValueError(f"{num_tokens} tokens are too few for max_patches = {max_patches}")
+    return [local_map_token(patch) for patch in range(1, max_patches + 1)]
 
 
 def _check_lengths(rows: list[list[int]], max_length: int | None) -> None:
     for index, row in enumerate(rows):
         if max_length is not None and len(row) > max_length:
             raise ValueError(f"prompt and answer {index} have {len(row)} tokens, more than max_length={max_length}")
-
-
-def _resized(values: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) brought to (H, W), bilinear; averaged where it shrinks."""
-    resized = F.interpolate(values[None, None].float().cpu(), size=tuple(size), mode="bilinear", antialias=True)
-    return resized[0, 0].numpy()
 
 
 __all__ = ["HEIEProcessor"]

@@ -27,6 +27,7 @@ CODE = {
     "pixels_heie.py",
     "processing_heie.py",
     "outputs_heie.py",
+    "prompts_heie.py",
     "results_heie.py",
     "scorer_heie.py",
     "targets_heie.py",

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoProcessor
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 from heie_hf import HEIEGenerateOutput, HEIEOutput, HEIEProcessor
 from heie_hf.processing.explanation_heie import Explanation, local_map_token, parse, render
@@ -293,6 +295,20 @@ def test_a_tokenizer_with_too_few_map_tokens_is_refused(tiny_processor):
         HEIEProcessor(image_processor, tiny_processor.tokenizer)
 
 
+def test_a_saved_tokenizer_without_its_vocabulary_is_refused(tiny_processor, tmp_path):
+    tiny_processor.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match="no vocabulary .* tokenizer.json"):
+        HEIEProcessor.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_without_image_tokens_is_refused(tiny_processor):
+    words = Tokenizer(WordLevel({"a": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
+    with pytest.raises(ValueError, match="lacks InternVL's start_image_token, end_image_token, context_image_token"):
+        HEIEProcessor(tiny_processor.image_processor, tokenizer)
+
+
 # Results
 
 
@@ -362,6 +378,14 @@ def test_results_with_text(tiny_processor, images, maps, with_length):
 def test_number_of_target_sizes_is_checked(tiny_processor, maps):
     with pytest.raises(ValueError, match="1 target sizes for 2 images"):
         tiny_processor.post_process(HEIEOutput(**maps), target_sizes=[(10, 10)])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["score", "heatmap", "uncertainty"])
+def test_no_result_of_numbers_that_are_none(tiny_processor, maps, name, bad):
+    maps[name][1].view(-1)[0] = bad
+    with pytest.raises(ValueError, match=rf"^images\[1\]: the model gave NaN or infinity \({name}\)$"):
+        tiny_processor.post_process(HEIEOutput(**maps))
 
 
 def test_plain_text_post_processing(tiny_processor, images):
