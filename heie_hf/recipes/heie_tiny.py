@@ -64,8 +64,8 @@ LIGHT_BITS = LABEL_BITS[-4:-2]
 SHADOW_BITS = LABEL_BITS[-2:]
 WRITING = PART_BITS[PARTS.index("sign board")] | PART_BITS[PARTS.index("letter")]
 # of pixels in 0..255
-MEAN = torch.tensor(IMAGE_PROCESSOR.image_mean).view(3, 1, 1) * 255
-STD = torch.tensor(IMAGE_PROCESSOR.image_std).view(3, 1, 1) * 255
+MEAN = 255 * torch.tensor(IMAGE_PROCESSOR.image_mean)
+STD = 255 * torch.tensor(IMAGE_PROCESSOR.image_std)
 
 
 def look(labels: np.ndarray, columns: int, rows: int, samples: int = 7) -> np.ndarray:
@@ -145,15 +145,17 @@ class PartsAndDefects(nn.Module):
         nn.init.trunc_normal_(embeddings.cls_token, std=0.02)
         # From small random positions the tower learns rows but no columns: only shadows ask for left and right.
         positions = embeddings.position_embeddings
-        positions.data[0, 1:] = sincos_positions(SIDE, VISION["hidden_size"], like=positions)
-        self.head = nn.Sequential(nn.LayerNorm(VISION["hidden_size"]), nn.Linear(VISION["hidden_size"], NUM_LABELS))
+        width = VISION["hidden_size"]
+        positions.data[0, 1:] = sincos_positions(SIDE, width, like=positions)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, NUM_LABELS))
         weight = torch.full((NUM_LABELS,), 0.5)
         weight[NUM_PARTS : NUM_PARTS + NUM_DEFECTS] = 3.0  # defects are small and rare
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """(P, 3, 112, 112), (P, 64, labels) -> loss and logits."""
-        logits = self.head(self.tower(pixel_values).last_hidden_state[:, 1:]).float()
+        states = self.tower(pixel_values).last_hidden_state[:, 1:]  # (P, 64, dim), without the class token
+        logits = self.head(states).float()
         loss = functional.binary_cross_entropy_with_logits(logits, labels, self.weight, pos_weight=self.weight)
         return {"loss": loss, "logits": logits}
 
@@ -170,20 +172,25 @@ def mirror(cells: np.ndarray) -> np.ndarray:
 
 def collate_cells(rows: list[dict]) -> dict[str, torch.Tensor]:
     """Rows to `pixel_values` (P, 3, 112, 112) and `labels` (P, 64, labels), 0 or 1; half the patches mirrored."""
-    cells = b"".join(row["cells"] for row in rows)
-    cells = np.frombuffer(cells, np.uint64).reshape(-1, SIDE, SIDE).copy()  # (P, 8, 8)
-    tiles = b"".join(row["tiles"] for row in rows)
-    tiles = np.frombuffer(tiles, np.uint8).reshape(-1, 3, CELL * SIDE, CELL * SIDE).copy()  # (P, 3, 112, 112)
+    cells = _joined(rows, "cells", np.uint64).reshape(-1, SIDE, SIDE)  # (P, 8, 8)
+    tiles = _joined(rows, "tiles", np.uint8).reshape(-1, 3, CELL * SIDE, CELL * SIDE)  # (P, 3, 112, 112)
     has_writing = (cells & WRITING).any(axis=(1, 2))
     chosen = torch.rand(len(cells)).numpy() < 0.5
     chosen &= ~has_writing
     cells[chosen] = mirror(cells[chosen])
     tiles[chosen] = tiles[chosen][..., ::-1]
     labels = cells.reshape(-1, SIDE**2, 1) & LABEL_BITS != 0  # (P, 64, labels)
+    pixels = torch.from_numpy(tiles)
     return {
-        "pixel_values": (torch.from_numpy(tiles) - MEAN) / STD,
+        "pixel_values": (pixels - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1),
         "labels": torch.from_numpy(labels.astype(np.float32)),
     }
+
+
+def _joined(rows: list[dict], name: str, dtype: type) -> np.ndarray:
+    """The bytes of a column, one after the other, as writable numbers."""
+    content = bytearray().join(row[name] for row in rows)
+    return np.frombuffer(content, dtype)
 
 
 class ImageScoreCollator(HEIEDataCollator):
@@ -200,7 +207,8 @@ class ImageScoreCollator(HEIEDataCollator):
 
 def new_model(rows: Dataset, tower: InternVLVisionModel) -> tuple[HEIEForImplausibility, HEIEProcessor]:
     """The whole model around a trained tower, and a processor with a vocabulary of the scenes' texts."""
-    first = rows.select(range(min(len(rows), 5000))).select_columns(list(SECTIONS))
+    count = min(len(rows), 5000)
+    first = rows.select_columns(list(SECTIONS)).select(range(count))
     sections = [list(first[name]) for name in SECTIONS]
     texts = itertools.chain.from_iterable(sections)
     tokenizer = train_tokenizer(texts, vocab_size=700, max_patches=IMAGE_PROCESSOR.max_patches)

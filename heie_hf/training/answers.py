@@ -21,12 +21,14 @@ def replace_answers(
     rows = []
     masks = []
     labels = []
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
     for row, answer in enumerate(answers):
-        length = int(batch["attention_mask"][row].sum())
+        length = lengths[row]
         ids = batch["input_ids"][row, :length]
         label = batch["labels"][row, :length]
         if answer is not None:
-            ids = torch.cat([ids[: starts[row]], ids.new_tensor(answer)])
+            prompt = ids[: starts[row]]
+            ids = torch.cat([prompt, ids.new_tensor(answer)])
             label = torch.full_like(ids, -100)
         rows.append(ids)
         masks.append(torch.ones_like(ids))
@@ -44,11 +46,13 @@ def leave_text_out(batch: BatchFeature, config, pad_token_id: int) -> dict[str, 
     A row has a text if it has text labels; the answer begins at the first of them.
     """
     has_label = batch["labels"] != -100  # (B, L)
-    starts = has_label.int().argmax(dim=1).tolist()
+    has_text = has_label.any(dim=1)  # (B,)
+    starts = has_label.int().argmax(dim=1)  # (B,)
     answers = []
-    for has_text, num_patches in zip(has_label.any(dim=1).tolist(), batch["num_patches"].tolist(), strict=True):
-        answers.append(template_without_text(config, num_patches) if has_text else None)
-    inputs = replace_answers(batch, starts, answers, pad_token_id)
+    for row, num_patches in enumerate(batch["num_patches"].tolist()):
+        template = template_without_text(config, num_patches)
+        answers.append(template if has_text[row] else None)
+    inputs = replace_answers(batch, starts.tolist(), answers, pad_token_id)
     del inputs["labels"]
     for name in ("pixel_values", "num_patches", "patch_grid"):
         inputs[name] = batch[name]

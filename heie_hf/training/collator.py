@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -111,20 +110,22 @@ class HEIEDataCollator:
             return_tensors="pt",
         )
         if TextSource.GENERATED in self._shares:
-            keys = []
-            for row, draw in zip(rows, draws, strict=True):
-                keys.append(text_key(row["id"]) if draw.source == TextSource.GENERATED else 0)
-            batch["generated_text"] = torch.tensor(keys)
+            keys = torch.zeros(len(rows), dtype=torch.int64)
+            for place, draw in enumerate(draws):
+                if draw.source == TextSource.GENERATED:
+                    keys[place] = text_key(rows[place]["id"])
+            batch["generated_text"] = keys
         return batch
 
     def _check_alone(self, row: dict, index: int) -> None:
         try:
             self._batch([row])
         except ROW_ERRORS as error:
-            named = isinstance(row, Mapping) and "id" in row
-            place = f"row {row['id']}" if named else f"row {index} of the batch"
+            name = f"row {index} of the batch"
+            if isinstance(row, Mapping) and "id" in row:
+                name = f"row {row['id']}"
             reason = f"has no {error}" if isinstance(error, KeyError) else error
-            raise RowError(f"{place}: {reason}") from error
+            raise RowError(f"{name}: {reason}") from error
 
     @property
     def _shares(self) -> dict[str, float]:
@@ -132,10 +133,12 @@ class HEIEDataCollator:
 
     def draw(self, row_id: str) -> Draw:
         """What the row with this id gets in this epoch."""
-        random = np.random.default_rng([self.seed or 0, int(self._epoch), text_key(row_id)])
-        source = random.choice(list(self._shares), p=list(self._shares.values()))
-        instruction = self.instructions[random.integers(len(self.instructions))]
-        return Draw(TextSource(str(source)), instruction, random.random())
+        epoch = int(self._epoch)
+        random = np.random.default_rng([self.seed or 0, epoch, text_key(row_id)])
+        sources = list(self._shares)
+        source = random.choice(sources, p=list(self._shares.values()))
+        wording = random.integers(len(self.instructions))
+        return Draw(TextSource(str(source)), self.instructions[wording], random.random())
 
     def targets(self, rows: Sequence[dict], draws: Sequence[Draw]) -> list[dict]:
         """One dictionary per row, as the processor's `targets` takes it."""
@@ -171,18 +174,20 @@ def shares(text_source: Mapping[str, float] | str) -> dict[str, float]:
     for name in sources:
         if name not in set(TextSource):
             raise ValueError(f"text_source has no {name!r}; there are {', '.join(TextSource)}")
-    if min(sources.values(), default=0) < 0 or not np.isclose(sum(sources.values()), 1):
+    probabilities = list(sources.values())
+    if min(probabilities, default=0) < 0 or not np.isclose(sum(probabilities), 1):
         raise ValueError(f"text_source must give probabilities that sum to 1, not {_in_words(sources)}")
     return sources
 
 
 def _in_words(sources: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {share:g}" for name, share in sources.items()) or "nothing"
+    return ", ".join(f"{name} {share:g}" for name, share in sources.items())
 
 
 def text_key(row_id: str) -> int:
     """A number of 63 bits for a row's id, which fits into a tensor."""
-    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest()) >> 1
+    digest = hashlib.blake2b(row_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
 
 
 def _texts(rows: object) -> Sequence[dict] | None:
@@ -199,9 +204,10 @@ def _explanation(row: dict) -> dict[str, str] | None:
 
 def _swapped(row: dict, others: Sequence[dict], number: float) -> dict[str, str] | None:
     """The row's description with the text of the first other row that has one, from the drawn one on; or None."""
-    start = int(number * len(others))
-    for index in itertools.chain(range(start, len(others)), range(start)):
-        other = others[index]
+    count = len(others)
+    start = int(number * count)
+    for index in range(start, start + count):
+        other = others[index % count]
         text = _explanation(other)
         if other["id"] != row["id"] and text is not None:
             return text | {"description": row["description"]}

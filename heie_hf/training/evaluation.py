@@ -32,15 +32,17 @@ class TwofoldEvaluation(GlobalLosses):
 
         A mean of batches would change with their size and with the number of processes.
         """
-        self._sums_and_counts = torch.zeros(2, len(COUNTED_BY), device=self.args.device)
+        num_losses = len(COUNTED_BY)
+        self._sums_and_counts = torch.zeros(2, num_losses, device=self.args.device)
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         sums, counts = self.accelerator.reduce(self._sums_and_counts, "sum")
-        means = (sums / counts.clamp(min=1)).tolist()
+        means = sums / counts.clamp(min=1)
+        metrics = output.metrics
         total = 0.0
-        for name, mean in zip(COUNTED_BY, means, strict=True):
-            output.metrics[f"{metric_key_prefix}_{name}_loss"] = mean
+        for name, mean in zip(COUNTED_BY, means.tolist(), strict=True):
+            metrics[f"{metric_key_prefix}_{name}_loss"] = mean
             total += self.loss_weights[name] * mean
-        output.metrics[f"{metric_key_prefix}_loss"] = total
+        metrics[f"{metric_key_prefix}_loss"] = total
         return output
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
@@ -58,7 +60,8 @@ class TwofoldEvaluation(GlobalLosses):
             self._add_losses(with_text, inputs)
             if prediction_loss_only:
                 return None, None, None
-            blank = leave_text_out(inputs, self.model.config, self.processing_class.tokenizer.pad_token_id)
+            tokenizer = self.processing_class.tokenizer
+            blank = leave_text_out(inputs, self.model.config, tokenizer.pad_token_id)
             without_text = model(**blank, logits_to_keep=1, use_cache=False)
         cells = inputs["heatmap_labels"]  # (P, h, w)
         size = cells.shape[1:]
@@ -69,33 +72,40 @@ class TwofoldEvaluation(GlobalLosses):
             _pooled(with_text.heatmap, size),
         )
         thumbnails = inputs["num_patches"].cumsum(0) - 1
-        return None, predictions, (inputs["score_labels"], cells[thumbnails])
+        labels = (inputs["score_labels"], cells[thumbnails])
+        return None, predictions, labels
 
     def _mask_copies(self, inputs):
         """The last batches of several processes are filled up with rows from the start, which must not count again."""
         state = self.accelerator.gradient_state
         if not state.end_of_dataloader or state.remainder <= 0:
             return inputs
-        size = len(inputs["input_ids"])
-        places = self.args.process_index * size + torch.arange(size, device=inputs["input_ids"].device)
+        labels = inputs["labels"]  # (B, L)
+        score_labels = inputs["score_labels"]  # (B,)
+        heatmap_labels = inputs["heatmap_labels"]  # (P, h, w)
+        size = len(labels)
+        places = torch.arange(size, device=labels.device)
+        places += self.args.process_index * size
         copies = places >= state.remainder  # (B,)
-        patches_of_copies = copies.repeat_interleave(inputs["num_patches"])  # (P,)
+        patches = copies.repeat_interleave(inputs["num_patches"])  # (P,)
         masked = dict(inputs)
-        masked["labels"] = inputs["labels"].masked_fill(copies[:, None], -100)
-        masked["score_labels"] = inputs["score_labels"].masked_fill(copies, torch.nan)
-        masked["heatmap_labels"] = inputs["heatmap_labels"].masked_fill(patches_of_copies[:, None, None], torch.nan)
+        masked["labels"] = labels.masked_fill(copies[:, None], -100)
+        masked["score_labels"] = score_labels.masked_fill(copies, torch.nan)
+        masked["heatmap_labels"] = heatmap_labels.masked_fill(patches[:, None, None], torch.nan)
         return masked
 
     def _add_losses(self, outputs, inputs) -> None:
         counts = dict(zip(COUNTS, count_labels(inputs), strict=True))
         for column, (name, count) in enumerate(COUNTED_BY.items()):
             loss = outputs[f"{name}_loss"]
-            self._sums_and_counts[:, column] += torch.stack([loss, counts[count]])
+            self._sums_and_counts[0, column] += loss
+            self._sums_and_counts[1, column] += counts[count]
 
 
 def _pooled(heatmaps: list[torch.Tensor], size: torch.Size) -> torch.Tensor:
     """Heatmaps of any size to (B, h, w)."""
     pooled = []
     for heatmap in heatmaps:
-        pooled.append(functional.adaptive_avg_pool2d(heatmap[None], size)[0])
-    return torch.stack(pooled)
+        cells = functional.adaptive_avg_pool2d(heatmap[None], size)  # (1, h, w)
+        pooled.append(cells)
+    return torch.cat(pooled)

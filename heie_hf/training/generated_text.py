@@ -42,47 +42,53 @@ class GeneratedTexts:
         show_progress: bool,
     ) -> None:
         """Replace the texts by greedily decoded ones for those of the rows that are drawn to be shown them."""
-        row_ids = _column(dataset, "id", indices)
-        rows = list(zip(indices, row_ids, strict=True))
+        row_ids = dict(zip(indices, _column(dataset, "id", indices), strict=True))
         drawn = []
-        for row in rows:
-            if self.collator.draw(row[1]).source == TextSource.GENERATED:
-                drawn.append(row)
+        for index, row_id in row_ids.items():
+            draw = self.collator.draw(row_id)
+            if draw.source == TextSource.GENERATED:
+                drawn.append(index)
         batches = list(_batches(drawn, batch_size))
         # Sharded models (FSDP, ZeRO-3) hang unless all processes generate equally often.
-        counts = accelerator.gather(torch.tensor([len(batches)], device=accelerator.device))
-        for _ in range(int(counts.max()) - len(batches)):
-            batches.append(rows[:1])
+        num_batches = torch.tensor([len(batches)], device=accelerator.device)
+        most = int(accelerator.gather(num_batches).max())
+        while len(batches) < most:
+            batches.append(indices[:1])
         self.answers = {}
         for batch in tqdm(batches, desc="writing texts", unit="batch", leave=False, disable=not show_progress):
-            images = _column(dataset, "image", [index for index, _ in batch])
-            row_ids = [row_id for _, row_id in batch]
+            images = _column(dataset, "image", batch)
+            ids = [row_ids[index] for index in batch]
             with accelerator.autocast():
-                answers = self._generate(model, images, row_ids)
-            for row_id, answer in zip(row_ids, answers, strict=True):
+                answers = self._generate(model, images, ids)
+            for row_id, answer in zip(ids, answers, strict=True):
                 self.answers[text_key(row_id)] = answer
 
-    def _generate(self, model: Any, images: list, row_ids: list[str]) -> Iterator[list[int]]:
+    def _generate(self, model: Any, images: list, row_ids: list[str]) -> list[list[int]]:
         """The answers' token ids, end token included."""
         processor = self.collator.processor
         instructions = [self.collator.draw(row_id).instruction for row_id in row_ids]
-        inputs = processor(images=images, instruction=instructions, return_tensors="pt").to(model.device)
+        inputs = processor(images=images, instruction=instructions, return_tensors="pt")
+        inputs = inputs.to(model.device)
         # Trainer sets config.use_cache to False for the training.
         sequences = model.generate(**inputs, do_sample=False, use_cache=True)
         prompt_length = inputs["input_ids"].shape[1]
+        end_token = processor.tokenizer.eos_token_id
+        answers = []
         for answer in sequences[:, prompt_length:].tolist():
-            end = answer.index(processor.tokenizer.eos_token_id)
-            yield answer[: end + 1]
+            end = answer.index(end_token)
+            answers.append(answer[: end + 1])
+        return answers
 
     def insert(self, batch: BatchFeature, config) -> BatchFeature:
         """Put the texts into a batch of the collator; rows whose text is not there stay without text."""
-        keys = batch.pop("generated_text").tolist()  # 0 where another text is shown
+        keys = batch.pop("generated_text").tolist()
         lengths = batch["attention_mask"].sum(dim=1).tolist()
         starts = []
         answers = []
-        for key, length, num_patches in zip(keys, lengths, batch["num_patches"].tolist(), strict=True):
-            starts.append(length - len(template_without_text(config, num_patches)))
-            answers.append(self.answers.get(key) if key else None)
+        for row, num_patches in enumerate(batch["num_patches"].tolist()):
+            template = template_without_text(config, num_patches)
+            starts.append(lengths[row] - len(template))
+            answers.append(self.answers.get(keys[row]))  # the key is 0 where another text is shown
         pad_token_id = self.collator.processor.tokenizer.pad_token_id
         batch.update(replace_answers(batch, starts, answers, pad_token_id))
         return batch
@@ -98,7 +104,8 @@ class GeneratedTexts:
         path = _file(folder, process_index)
         self.answers = {}
         if path.exists():
-            for key, answer in json.loads(path.read_text(encoding="utf-8")).items():
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            for key, answer in saved.items():
                 self.answers[int(key)] = answer
 
 
@@ -114,5 +121,6 @@ def _batches(rows: list, size: int) -> Iterator[list]:
 def _column(dataset: Any, name: str, indices: Sequence[int]) -> list:
     """One column of some rows, without decoding the images of the others."""
     if isinstance(dataset, Dataset):
-        return list(dataset.select_columns([name])[list(indices)][name])
+        rows = dataset.select_columns([name])[list(indices)]
+        return list(rows[name])
     return [dataset[index][name] for index in indices]

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from heie_hf.training.losses import GlobalLosses
+from heie_hf.training.losses import COUNTED_BY, GlobalLosses
 
 
 class LoggedComponents(GlobalLosses):
@@ -12,13 +12,13 @@ class LoggedComponents(GlobalLosses):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._seen = torch.zeros(2, device=self.args.device)  # images and tokens
         self._begin_entry()
 
     def _begin_entry(self) -> None:
-        self._sums: dict[str, torch.Tensor] = {}  # of each component
+        device = self.args.device
+        self._losses = torch.zeros(len(COUNTED_BY), device=device)  # sums of the components
+        self._seen = torch.zeros(2, device=device)  # images and tokens
         self._steps = 0.0
-        self._seen.zero_()
         self._start: float | None = None
 
     def get_batch_samples(self, epoch_iterator, num_batches: int, device: torch.device):
@@ -27,29 +27,35 @@ class LoggedComponents(GlobalLosses):
             self._start = time.perf_counter()
         batches, counts = super().get_batch_samples(epoch_iterator, num_batches, device)
         for batch in batches:
-            tokens = batch["attention_mask"].sum()
-            images = tokens.new_tensor(len(batch["input_ids"]))
-            self._seen += torch.stack([images, tokens])
+            mask = batch["attention_mask"]
+            self._seen[0] += len(mask)
+            self._seen[1] += mask.sum()
         return batches, counts
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if model.training:
-            for name, component in self.components(outputs).items():
-                self._sums[name] = self._sums.get(name, 0) + component.detach()
+            components = self.components(outputs)
+            self._losses += torch.stack(list(components.values())).detach()
             self._steps += 1 / self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds `lm_loss` .. `score_loss`, `images_per_second` and `tokens_per_second`, of all processes."""
-        if "loss" in logs and self._sums:
-            sums = torch.cat([torch.stack(list(self._sums.values())), self._seen])
-            *components, images, tokens = self.accelerator.reduce(sums, "sum").tolist()
-            steps = self._steps * self.args.world_size
-            for name, component in zip(self._sums, components, strict=True):
-                logs[f"{name}_loss"] = component / steps
-            seconds = time.perf_counter() - self._start
-            logs["images_per_second"] = images / seconds
-            logs["tokens_per_second"] = tokens / seconds
+        if "loss" in logs and self._steps:
+            logs |= self._entry()
             self._begin_entry()
         super().log(logs, start_time)
+
+    def _entry(self) -> dict[str, float]:
+        totals = torch.cat([self._losses, self._seen])
+        totals = self.accelerator.reduce(totals, "sum")
+        *losses, images, tokens = totals.tolist()
+        steps = self._steps * self.args.world_size
+        seconds = time.perf_counter() - self._start
+        entry = {}
+        for name, loss in zip(self.loss_weights, losses, strict=True):
+            entry[f"{name}_loss"] = loss / steps
+        entry["images_per_second"] = images / seconds
+        entry["tokens_per_second"] = tokens / seconds
+        return entry

@@ -39,7 +39,9 @@ class GlobalLosses(Trainer):
         counts = num_items_in_batch or self._get_num_items_in_batch([inputs], self.args.device)
         outputs = model(**inputs, **counts)
         components = self.components(outputs)
-        loss = sum(weight * components[name] for name, weight in self.loss_weights.items())
+        loss = 0
+        for name, weight in self.loss_weights.items():
+            loss = loss + weight * components[name]
         return (loss, outputs) if return_outputs else loss
 
     def components(self, outputs) -> dict[str, torch.Tensor]:
@@ -68,7 +70,9 @@ class GlobalLosses(Trainer):
 
 def count_labels(batch) -> torch.Tensor:
     """(3,): the `COUNTS` of a batch."""
-    tokens = (batch["labels"][:, 1:] != -100).sum()
-    cells = (~batch["heatmap_labels"].isnan()).sum()
-    scores = (~batch["score_labels"].isnan()).sum()
-    return torch.stack([tokens, cells, scores]).float()
+    predicted = batch["labels"][:, 1:]  # no position predicts the first token
+    tokens = predicted != -100
+    cells = ~batch["heatmap_labels"].isnan()
+    scores = ~batch["score_labels"].isnan()
+    counts = torch.stack([tokens.sum(), cells.sum(), scores.sum()])
+    return counts.float()

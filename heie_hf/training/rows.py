@@ -59,9 +59,11 @@ def read_rows(
     if len(problems) == len(rows):
         raise TrainingError(f"none of {total} rows can be used", bad)
     if bad:
-        say(f"{len(bad)} of {total} rows are left out, the first of them {': '.join(bad[0])}")
+        place, reason = bad[0]
+        say(f"{len(bad)} of {total} rows are left out, the first of them {place}: {reason}")
     if problems:
-        rows = rows.select([index for index in range(len(rows)) if index not in problems])
+        good = [index for index in range(len(rows)) if index not in problems]
+        rows = rows.select(good)
     return rows
 
 
@@ -87,7 +89,8 @@ def find_problems(rows: Dataset, processor: HEIEProcessor, max_length: int) -> I
     for name in ("image", "heatmap"):
         rows = rows.cast_column(name, ImageFeature(decode=False))
     count_tokens = TokenCounter(processor)
-    for index, row in enumerate(rows.select_columns(list(COLUMNS))):
+    rows = rows.select_columns(list(COLUMNS))
+    for index, row in enumerate(rows):
         try:
             _check(row, count_tokens, max_length)
         except ValueError as error:
@@ -96,7 +99,9 @@ def find_problems(rows: Dataset, processor: HEIEProcessor, max_length: int) -> I
 
 def _check(row: dict, count_tokens: "TokenCounter", max_length: int) -> None:
     """Raises ValueError with the reason why the row is of no use."""
-    image, heatmap, score = row["image"], row["heatmap"], row["score"]
+    image = row["image"]
+    heatmap = row["heatmap"]
+    score = row["score"]
     texts = [row[name] or "" for name in SECTIONS]
     if image is None:
         raise ValueError("has no image")
@@ -116,15 +121,18 @@ def _check(row: dict, count_tokens: "TokenCounter", max_length: int) -> None:
 
 def _open(name: str, cell: dict) -> tuple[tuple[int, int], str]:
     """Size (width, height) of the upright picture, and its mode."""
-    source = cell["path"] if cell["bytes"] is None else BytesIO(cell["bytes"])
+    content = cell["bytes"]
+    source = cell["path"] if content is None else BytesIO(content)
     try:
         with Image.open(source) as picture:
             orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
             width, height = picture.size
-            size = (height, width) if orientation >= 5 else (width, height)
-            return size, picture.mode
+            if orientation >= 5:
+                width, height = height, width
+            return (width, height), picture.mode
     except OSError as error:
-        raise ValueError(f"{name}: {(error.strerror or 'cannot be read as an image').lower()}") from error
+        reason = error.strerror or "cannot be read as an image"
+        raise ValueError(f"{name}: {reason.lower()}") from error
 
 
 class TokenCounter:
