@@ -130,7 +130,12 @@ class _Parser(HfArgumentParser):
 
 def field_names() -> list[str]:
     """Of all that a config may hold."""
-    return [each.name for part in Recipe.__annotations__.values() for each in dataclasses.fields(part) if each.init]
+    names = []
+    for part in Recipe.__annotations__.values():
+        for argument in dataclasses.fields(part):
+            if argument.init:
+                names.append(argument.name)
+    return names
 
 
 def read_recipe(config: str | os.PathLike | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
@@ -215,10 +220,11 @@ def _names(name: str, values: str | list[str] | None, known: object) -> list[str
 def _specs(name: str, value: object) -> list[dict]:
     """Each data set as a dict with its name."""
     value = _parsed(name, value) or []
-    specs = [
-        {"name": each} if isinstance(each, str) else each for each in (value if isinstance(value, list) else [value])
-    ]
-    for spec in specs:
+    specs = []
+    for spec in value if isinstance(value, list) else [value]:
+        if isinstance(spec, str):
+            spec = {"name": spec}
         if not (isinstance(spec, dict) and isinstance(spec.get("name"), str)):
             raise TrainingError(f"{name}: a data set is like {{name: folder, root: PATH}}, not {spec!r}")
+        specs.append(spec)
     return specs

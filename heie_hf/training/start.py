@@ -90,8 +90,12 @@ def _load_backbone(source: str, config_dict: dict, recipe: Recipe) -> tuple[HEIE
 
 
 def _config_settings(arguments: ModelArguments) -> dict[str, str]:
-    settings = {"dtype": arguments.dtype, "attn_implementation": arguments.attn_implementation}
-    return {name: value for name, value in settings.items() if value not in (None, "auto")}
+    settings = {}
+    if arguments.dtype != "auto":
+        settings["dtype"] = arguments.dtype
+    if arguments.attn_implementation is not None:
+        settings["attn_implementation"] = arguments.attn_implementation
+    return settings
 
 
 def _load_heie(source: str, config_dict: dict, recipe: Recipe) -> tuple[HEIEForImplausibility, HEIEProcessor]:
@@ -101,7 +105,9 @@ def _load_heie(source: str, config_dict: dict, recipe: Recipe) -> tuple[HEIEForI
     _check_processor(processor, config)
     if arguments.from_scratch:
         return new_model(config), processor
-    settings = {"quantization_config": _quantization(recipe)} if arguments.quantization != "none" else {}
+    settings = {}
+    if arguments.quantization != "none":
+        settings["quantization_config"] = _quantization(recipe)
     with _quiet():
         model, info = HEIEForImplausibility.from_pretrained(
             _absolute(source),  # a saved adapter names it
@@ -133,7 +139,7 @@ def overridden(config_dict: dict, overrides: dict) -> dict:
 
 def check_names(values: dict, config_class: type[PreTrainedConfig], prefix: str = "") -> None:
     """Raises TrainingError for a name that is no field: the config itself would keep it without a word."""
-    known = [each.name for each in fields(config_class)]
+    known = [field.name for field in fields(config_class)]
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
@@ -146,13 +152,15 @@ def _check_processor(processor: HEIEProcessor, config: HEIEConfig) -> None:
     tokens, images = processor.model_token_config(), processor.image_processor
     (side, _), (patch, _) = config.vision_config.image_size, config.vision_config.patch_size
     pairs = {
-        name: (tokens[name], getattr(config, name)) for name in ("map_token_id", "score_token_id", "image_token_id")
+        "map_token_id": (tokens["map_token_id"], config.map_token_id),
+        "score_token_id": (tokens["score_token_id"], config.score_token_id),
+        "image_token_id": (tokens["image_token_id"], config.image_token_id),
+        "patch size": (images.size.height, side),
+        "heatmap size": (images.heatmap_size.height, side // patch * config.mapper_config.upsample_factor),
     }
-    pairs["patch size"] = (images.size.height, side)
-    pairs["heatmap size"] = (images.heatmap_size.height, side // patch * config.mapper_config.upsample_factor)
-    for name, (given, expected) in pairs.items():
-        if given != expected:
-            raise TrainingError(f"the processor's {name} is {given}, that of the config {expected}")
+    for name, (of_processor, of_config) in pairs.items():
+        if of_processor != of_config:
+            raise TrainingError(f"the processor's {name} is {of_processor}, that of the config {of_config}")
     if len(processor.tokenizer) > config.text_config.vocab_size:
         raise TrainingError(
             f"the tokenizer has {len(processor.tokenizer)} tokens, the config {config.text_config.vocab_size}"
@@ -197,12 +205,15 @@ def _absolute(source: str) -> str:
 
 
 def _check_weights(info: dict) -> None:
-    other = [f"{name} is {tuple(stored)}, not {tuple(made)}" for name, stored, made in sorted(info["mismatched_keys"])]
+    unfit = []
+    for name, stored, made in sorted(info["mismatched_keys"]):
+        unfit.append(f"{name} is {tuple(stored)}, not {tuple(made)}")
     for kind in ("missing", "unexpected"):
-        names = sorted(name for name in info[f"{kind}_keys"] if not name.startswith(OPTIONAL_WEIGHTS))
-        other += [f"{name} is {kind}" for name in names]
-    if other:
-        raise TrainingError(f"{len(other)} weights of the checkpoint do not fit the config, the first: {other[0]}")
+        for name in sorted(info[f"{kind}_keys"]):
+            if not name.startswith(OPTIONAL_WEIGHTS):
+                unfit.append(f"{name} is {kind}")
+    if unfit:
+        raise TrainingError(f"{len(unfit)} weights of the checkpoint do not fit the config, the first: {unfit[0]}")
 
 
 def _limit_patches(processor: HEIEProcessor, max_patches: int | None) -> None:
@@ -218,8 +229,9 @@ def prepare(model: HEIEForImplausibility, recipe: Recipe) -> HEIEForImplausibili
     Raises:
         TrainingError: parts of the backbone would meet in two precisions.
     """
-    for name in (name for part in recipe.model.freeze for name in MODULES[part]):
-        model.get_submodule(name).requires_grad_(False)
+    for part in recipe.model.freeze:
+        for name in MODULES[part]:
+            model.get_submodule(name).requires_grad_(False)
     is_adapted = bool(recipe.adapter.lora_rank)
     if is_deepspeed_zero3_enabled():  # it keeps float32 copies itself, and the weights here are only shards
         return add_adapter(model, recipe.adapter) if is_adapted else model
@@ -230,8 +242,9 @@ def prepare(model: HEIEForImplausibility, recipe: Recipe) -> HEIEForImplausibili
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    backbone = {parameter.dtype for parameter in (*model.model.parameters(), *model.lm_head.parameters())}
-    if len(backbone) > 1 and not (recipe.training.bf16 or recipe.training.fp16):
+    backbone = (*model.model.parameters(), *model.lm_head.parameters())
+    dtypes = {parameter.dtype for parameter in backbone}
+    if len(dtypes) > 1 and not (recipe.training.bf16 or recipe.training.fp16):
         raise TrainingError("a part rests in 16 bits beside one that learns in float32: set bf16: true")
     return model
 
@@ -240,12 +253,17 @@ def add_adapter(model: HEIEForImplausibility, arguments: AdapterArguments) -> Pe
     """LoRA on the linear layers of some parts; heads and the rows of HEIE's own tokens are trained themselves."""
     config = model.config
     new_tokens = [config.map_token_id, *config.local_map_token_ids, config.score_token_id]
+    targets = [LORA_TARGETS[part] for part in arguments.lora_parts]
+    heads = []
+    for name in HEADS:
+        if list(getattr(model, name).parameters()):  # a fuser may have no weights
+            heads.append(name)
     lora = LoraConfig(
         r=arguments.lora_rank,
         lora_alpha=arguments.lora_alpha,
         lora_dropout=arguments.lora_dropout,
-        target_modules="|".join(LORA_TARGETS[part] for part in arguments.lora_parts),
-        modules_to_save=[name for name in HEADS if next(getattr(model, name).parameters(), None) is not None],
+        target_modules="|".join(targets),
+        modules_to_save=heads,
         # Where both are one matrix, peft keeps them so.
         trainable_token_indices={"embed_tokens": new_tokens, "lm_head": new_tokens},
     )

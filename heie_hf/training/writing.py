@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from safetensors import SafetensorError
 
+#: By one of these an error of `torch.save` is known.
+TORCH_WRITES = ("PytorchStreamWriter", "inline_container.cc", "iostream error")
+
 
 @contextlib.contextmanager
 def whole_draft(draft: str | os.PathLike, final: str | os.PathLike, is_mine: bool = True) -> Iterator[None]:
@@ -59,7 +62,7 @@ def _error_number(error: Exception, folder: str | os.PathLike) -> int | None:
     number = re.search(r"\(os error (\d+)\)", message)  # of safetensors
     if number:
         return int(number[1])
-    if "PytorchStreamWriter" in message or "inline_container.cc" in message:  # torch leaves the reason out
+    if any(mark in message for mark in TORCH_WRITES):  # torch leaves the reason out
         return _try_to_write(folder) or errno.EIO
     return None
 

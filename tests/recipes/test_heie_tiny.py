@@ -1,11 +1,14 @@
 """What the embedded model is taught: the sides of light and shadow, in the mirror too, and scores from images."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+from transformers import pipeline
 
 from heie_hf.data import synthetic
 from heie_hf.data.synthetic import DEFECTS, PARTS, draw_scene
@@ -73,9 +76,28 @@ def test_the_score_is_not_learnt_where_the_reference_text_is_shown(tiny_processo
     assert np.array_equal(learnt, sources == "reference")
 
 
-def test_the_script_explains_its_options():
-    command = [sys.executable, ROOT / "examples" / "train_tiny.py", "--help"]
+def train_tiny(*arguments) -> str:
+    """What the script prints."""
+    command = [sys.executable, ROOT / "examples" / "train_tiny.py", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    shown = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert "the tower rests in 50% of them" in " ".join(shown.stdout.split())
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_script_explains_its_options():
+    assert "the tower rests in 50% of them" in " ".join(train_tiny("--help").split())
+
+
+@pytest.mark.slow
+def test_the_script_goes_through_all_stages_once(tmp_path):
+    """And what it exports is a model that the pipeline takes."""
+    options = ["--output-dir", tmp_path / "run", "--export-dir", tmp_path / "exported", "--num-scenes", "2"]
+    options += ["--vision-steps", "1", "1", "--text-steps", "1", "--joint-steps", "2", "--num-test-scenes", "2"]
+    printed = [json.loads(line) for line in train_tiny(*options).splitlines() if line.startswith('{"text"')]
+    assert [figures["text"] for figures in printed] == ["generated", "none"]
+    assert all(figures["num_images"] == 2 for figures in printed)
+    stages = {"vision-0", "vision-1", "text", "heads", "joint"}
+    assert {folder.parent.name for folder in (tmp_path / "run").glob("*/final")} == stages
+    result = pipeline("image-implausibility", model=str(tmp_path / "exported"))(draw_scene(0, 0).image, explain=False)
+    assert 0 <= result["score"] <= 1

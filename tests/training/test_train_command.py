@@ -167,6 +167,12 @@ class TestRuns:
 
 MISTAKES = {
     "unknown field": ({"lerning_rate": 1e-3}, [], "unknown field 'lerning_rate'; is learning_rate meant?"),
+    "earlier field": ({"own_text_steps": 5}, [], "unknown field 'own_text_steps'; is generated_text_steps meant?"),
+    "earlier text source": (
+        {"text_source": {"own": 0.5, "none": 0.5}},
+        [],
+        "text_source has no 'own'; there are generated, none, reference, swapped",
+    ),
     "unknown override": ({}, ["--sed=3"], "unknown field 'sed'; is seed meant?"),
     "no field": ({}, ["seed", "3"], "'seed' follows no field: write --field value"),
     "no number": ({"learning_rate": "fast"}, [], "invalid float value: 'fast'"),
