@@ -75,21 +75,21 @@ def checkpoint(tiny_checkpoint, tmp_path_factory):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
-def test_a_checkpoint_that_finds_no_room(file, heie_train, config, disk, checkpoint):
+def test_a_checkpoint_that_finds_no_room(file, config, disk, checkpoint):
     """`file` is the one that is cut off: the first, by safetensors, or one that comes later, by torch."""
     before = 0 if file == "model.safetensors" else size_of(checkpoint / "model.safetensors")
     room = size_of(checkpoint) + before + size_of(checkpoint / file) // 2
     disk.limit(room + 64 * KIB)  # files fill whole pages
     out = disk.path / "out"
-    status, printed, errors = heie_train(config())
-    assert (status, printed) == (1, [])
-    assert errors[-1] == f"heie: cannot write {out / 'checkpoint-2'}: No space left on device"
-    assert not any("Traceback" in line for line in errors)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        train(config())
+    assert error.value.errno == errno.ENOSPC and error.value.filename == str(out / "checkpoint-2")
     assert [path.name for path in out.iterdir()] == ["checkpoint-1"]
 
     disk.limit(100 * room)
-    status, printed, errors = heie_train(config())
-    assert status == 0 and f"heie: going on from {out / 'checkpoint-1'}" in errors
+    said = []
+    assert train(config(), say=said.append)["steps"] == 2
+    assert f"going on from {out / 'checkpoint-1'}" in said
     assert {path.name for path in out.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-2"}
     assert HEIEForImplausibility.from_pretrained(out)
 
