@@ -50,6 +50,41 @@ FIGURES = {
     "perplexity_generated": False,
 }
 
+#: How people read the figures and counts of metrics.json.
+NAMES = {
+    "mse": "MSE",
+    "mse_gt0": "MSE GT=0",
+    "kld": "KLD",
+    "cc": "CC",
+    "sim": "SIM",
+    "nss": "NSS",
+    "auc_judd": "AUC-Judd",
+    "plcc": "PLCC",
+    "srcc": "SRCC",
+    "krcc": "KRCC",
+    "rmse": "RMSE",
+    "plcc_token": "PLCC, token alone",
+    "srcc_token": "SRCC, token alone",
+    "plcc_map": "PLCC, heatmap alone",
+    "srcc_map": "SRCC, heatmap alone",
+    "issue_precision": "Issues, precision",
+    "issue_recall": "Issues, recall",
+    "issue_f1": "Issues, F1",
+    "rouge_l": "ROUGE-L",
+    "bert_score": "BERTScore",
+    "judge_rating": "Judge's rating",
+    "perplexity_reference": "Perplexity, reference text",
+    "perplexity_generated": "Perplexity, generated text",
+    "num_images": "images",
+    "num_heatmaps": "with a reference heatmap",
+    "num_gt0": "with an empty one (nothing wrong)",
+    "num_scores": "with a true and a predicted score",
+    "num_issue_images": "with listed defects",
+    "num_reference_texts": "with a reference text",
+    "num_generated_texts": "with a generated text",
+    "num_failures": "failures",
+}
+
 #: Means over the images that have the column of this name.
 _MEANS = ("mse", "kld", "cc", "sim", "nss", "auc_judd", *TEXT_FIGURES)
 

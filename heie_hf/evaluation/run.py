@@ -10,13 +10,13 @@ import torch
 import transformers
 from accelerate import PartialState
 
-from heie_hf.evaluation.report import joint_report, single_report
+from heie_hf.evaluation.report import write_joint_report, write_single_report
 from heie_hf.metrics.judge import Judge
 from heie_hf.text_sources import EVALUATION_SOURCES, TextSource
 
 from .data import EvaluationData
 from .heads import Heads
-from .kept_files import EvaluationError, save_json, save_text
+from .kept_files import EvaluationError, save_json
 from .measure import HeatmapSource, measure
 from .model import EvaluatedModel
 from .predict import predict
@@ -91,12 +91,12 @@ def evaluate(
         for result in _results(each, fusions, comparison, num_workers, name_data=len(data_sets) > 1):
             folder = output_dir if is_single else output_dir / result.label
             save_result(result, folder)
-            save_text(single_report(result, each.data, each.store), folder / "report.html")
+            write_single_report(result, each.data, each.store, folder)
             results.append(result)
     if not is_single:
         metrics = {result.label: result.metrics for result in results}
         save_json(metrics, output_dir / "metrics.json")
-        save_text(joint_report(results), output_dir / "report.html")
+        write_joint_report(results, output_dir)
     return results
 
 

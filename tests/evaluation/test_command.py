@@ -73,7 +73,8 @@ def test_a_named_data_set_beside_a_folder(evaluate, scenes, images, tmp_path):
     assert [boxes[name] for name in names] == [2, 1, 0, None, None]
     assert boxes["mse"] > 0 and drawn["plcc"] is not None
     page = (tmp_path / "report.html").read_text()
-    assert "AbHuman</h2>" in page and "RichHF-18K test (955 images)</h2>" in page
+    assert "The paper, AbHuman val</caption>" in page
+    assert "The paper, RichHF-18K test (955 images)</caption>" in page
 
 
 @pytest.mark.parametrize(

@@ -1,61 +1,113 @@
-"""The images to look at in a report: the worst and the best, with what was said of them."""
+"""The images to look at in a report: the worst and the best, large, with what was said of them."""
 
 import base64
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
-from heie_hf.evaluation.data import EvaluationData, open_heatmap, open_image, reference_text
-from heie_hf.visualization import blend
+from heie_hf.evaluation.data import EvaluationData, reference_text
+from heie_hf.evaluation.figures import NAMES
+from heie_hf.evaluation.measure import fused_maps
+from heie_hf.evaluation.results import Result
+from heie_hf.evaluation.store import PredictionStore
+from heie_hf.processing.explanation_heie import SECTIONS
+from heie_hf.processing.image_files_heie import ImageFileError
+
+from .pictures import Pictures, draw
+from .tables import three_digits
 
 NUM_CASES = 4  # of each kind
-SIDE = 240  # pixels
+SIDE = 480  # pixels
+
+
+@dataclass(frozen=True)
+class Case:
+    """`pictures`: JPEG as data URL by name; `texts`: by source, the sections as lines."""
+
+    key: str
+    numbers: str
+    pictures: dict[str, str]
+    texts: dict[str, str]
+
+
+def cases(result: Result, data: EvaluationData, store: PredictionStore) -> dict[str, list[Case]]:
+    """Kind of case -> its images."""
+    fusion = result.metrics["run"]["fusion"]
+    kinds = {}
+    for kind, samples in choose_cases(result.samples).items():
+        maps = fused_maps(store, samples, fusion)
+        kinds[kind] = [_case(data, sample, heatmap) for sample, heatmap in zip(samples, maps)]
+    return kinds
 
 
 def choose_cases(samples: Sequence[dict], number: int = NUM_CASES) -> dict[str, list[dict]]:
-    """Kind of case -> its images, the most extreme first. Kinds that the labels do not allow are left out."""
-    with_defects = sorted((s for s in samples if s["cc"] is not None), key=lambda s: s["cc"])
-    empty = sorted((s for s in samples if s["gt_sum"] == 0), key=lambda s: -s["mse"])
-    scored = [s for s in samples if s["target_score"] is not None and s["score"] is not None]
+    """Kind of case -> its samples, the most extreme first. Kinds that the labels do not allow are left out."""
+    with_defects = [sample for sample in samples if sample["cc"] is not None]
+    with_defects.sort(key=lambda sample: sample["cc"])
+    empty = [sample for sample in samples if sample["gt_sum"] == 0]
+    empty.sort(key=lambda sample: sample["mse"], reverse=True)
+    scored = [sample for sample in samples if score_error(sample) is not None]
+    scored.sort(key=score_error, reverse=True)
     kinds = {
-        "Worst heatmaps (lowest CC)": with_defects,
-        "Best heatmaps (highest CC)": with_defects[::-1],
-        "Worst false alarms (highest MSE where nothing is wrong)": empty,
-        "Worst scores (largest error)": sorted(scored, key=lambda s: -abs(s["score"] - s["target_score"])),
+        "Worst heatmaps (lowest CC)": with_defects[:number],
+        "Best heatmaps (highest CC)": with_defects[::-1][:number],
+        "Worst false alarms (highest MSE where nothing is wrong)": empty[:number],
+        "Worst scores (largest error)": scored[:number],
     }
-    return {kind: found[:number] for kind, found in kinds.items() if found}
+    return {kind: chosen for kind, chosen in kinds.items() if chosen}
 
 
-def case_html(data: EvaluationData, sample: dict, heatmap: np.ndarray) -> str:
-    """Image, reference and prediction side by side, and both texts."""
+def score_error(sample: dict) -> float | None:
+    """How far the predicted score is from the true one, None where either is unknown."""
+    if sample["score"] is None or sample["target_score"] is None:
+        return None
+    return abs(sample["score"] - sample["target_score"])
+
+
+def texts_of(row: dict, sample: dict) -> dict[str, str]:
+    """Reference and generated text, the sections as lines; those that are there."""
+    texts = {}
+    for source, sections in (("reference", reference_text(row)), ("generated", sample)):
+        lines = [sections[name] for name in SECTIONS if sections[name]] if sections else []
+        if lines:
+            texts[source] = "\n".join(lines)
+    return texts
+
+
+def _case(data: EvaluationData, sample: dict, heatmap: np.ndarray) -> Case:
     row = data.rows[sample["row"]]
-    image, target = open_image(row["image"]), open_heatmap(row["heatmap"])
-    pictures = [("image", image), ("reference", target), ("predicted", heatmap)]
-    shown = "".join(_figure(name, image, picture) for name, picture in pictures if picture is not None)
-    texts = "".join(_texts({"reference": reference_text(row), "generated": sample}))
-    return f"<article><h4>{escape(sample['key'])}</h4><p>{_numbers(sample)}</p>{shown}{texts}</article>"
+    try:
+        pictures = _data_urls(draw(row, heatmap, SIDE))
+    except ImageFileError:  # it was there when it was predicted
+        pictures = {}
+    return Case(sample["key"], _numbers(sample), pictures, texts_of(row, sample))
 
 
-def _figure(name: str, image: Image.Image, picture: Image.Image | np.ndarray) -> str:
-    overlay = picture if isinstance(picture, Image.Image) else blend(image, np.clip(picture, 0, 1))
-    overlay = overlay.copy()
-    overlay.thumbnail((SIDE, SIDE))
+def _data_urls(pictures: Pictures) -> dict[str, str]:
+    urls = {}
+    for field in fields(pictures):
+        picture = getattr(pictures, field.name)
+        if picture is not None:
+            urls[field.name] = _data_url(picture)
+    return urls
+
+
+def _data_url(picture: Image.Image) -> str:
     buffer = BytesIO()
-    overlay.save(buffer, "JPEG", quality=85)
+    picture.save(buffer, "JPEG", quality=85)
     code = base64.b64encode(buffer.getvalue()).decode()
-    return f'<figure><img src="data:image/jpeg;base64,{code}" alt="{name}"><figcaption>{name}</figcaption></figure>'
+    return f"data:image/jpeg;base64,{code}"
 
 
 def _numbers(sample: dict) -> str:
-    names = {"score": "score", "target_score": "true score", "cc": "CC", "mse": "MSE", "auc_judd": "AUC-Judd"}
-    return " · ".join(f"{name} {sample[key]:.3g}" for key, name in names.items() if sample[key] is not None)
-
-
-def _texts(texts: dict[str, dict | None]) -> Iterator[str]:
-    for name, sections in texts.items():
-        lines = [sections[key] for key in ("regions", "analysis") if sections and sections[key]]
-        if lines:
-            yield f'<p class="text"><b>{name}</b>\n{escape(chr(10).join(lines))}</p>'
+    names = {"score": "score", "target_score": "true score"}
+    for figure in ("cc", "mse", "auc_judd"):
+        names[figure] = NAMES[figure]
+    parts = []
+    for column, name in names.items():
+        if sample[column] is not None:
+            parts.append(f"{name} {three_digits(sample[column])}")
+    return " · ".join(parts)

@@ -1,91 +1,137 @@
-"""Charts as inline SVG, so that a report needs neither matplotlib nor other files."""
+"""What the charts of a report show, in the unit square; `chart` in templates/macros.html.jinja draws it as SVG."""
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass, field
 
 import numpy as np
 
-SIDE, MARGIN = 260, 46
-INK, BLUE, RED = "#555", "#2b6cb0", "#c0392b"
+from heie_hf.evaluation.figures import NAMES
+
+MAX_DOTS = 4000
+_SHARES = (0, 0.25, 0.5, 0.75, 1)
 
 
-def scatter(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) -> str:
-    """Points of the unit square; the diagonal is where both agree."""
-    dots = [f'<circle cx="{_x(a):.1f}" cy="{_y(b):.1f}" r="2.2"/>' for a, b in zip(x, y)]
-    return _frame(f'<g fill="{BLUE}" fill-opacity=".45">{"".join(dots)}</g>', x_label, y_label)
+@dataclass(frozen=True)
+class Bar:
+    left: float
+    width: float
+    height: float
+    count: int
 
 
-def calibration(prediction: Sequence[float], target: Sequence[float], num_bins: int = 10) -> str:
-    """Mean target of the images whose prediction falls into each of the bins; a bar for the standard error."""
-    marks = []
-    for center, mean, error, count in calibration_bins(prediction, target, num_bins):
-        x, y = _x(center), _y(mean)
-        low, high = _y(min(mean + error, 1)), _y(max(mean - error, 0))
-        marks.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{RED}"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{RED}"><title>{count} images</title></circle>'
-        )
-    return _frame("".join(marks), "predicted score (mean of bin)", "mean true score")
+@dataclass(frozen=True)
+class Bin:
+    """Images of like prediction: means of prediction and target, the latter's standard error, number of images."""
+
+    prediction: float
+    target: float
+    error: float
+    count: int
+
+    @property
+    def low(self) -> float:
+        return max(self.target - self.error, 0.0)
+
+    @property
+    def high(self) -> float:
+        return min(self.target + self.error, 1.0)
 
 
-def calibration_bins(
-    prediction: Sequence[float], target: Sequence[float], num_bins: int = 10
-) -> list[tuple[float, float, float, int]]:
-    """(mean prediction, mean target, standard error of the latter, images) of each bin of equal width with images."""
-    prediction, target = np.asarray(prediction, dtype=float), np.asarray(target, dtype=float)
-    bins = np.minimum((prediction * num_bins).astype(int), num_bins - 1)
-    found = []
-    for number in np.unique(bins):
-        inside = target[bins == number]
-        error = inside.std(ddof=1) / np.sqrt(len(inside)) if len(inside) > 1 else 0.0
-        found.append((float(prediction[bins == number].mean()), float(inside.mean()), float(error), len(inside)))
-    return found
+@dataclass(frozen=True)
+class Chart:
+    """Marks with x and y in [0, 1]; the ticks stand at even steps. `diagonal`: where both axes agree."""
+
+    caption: str
+    x_label: str
+    y_label: str
+    x_ticks: list[str]
+    y_ticks: list[str]
+    diagonal: bool = False
+    dots: list[tuple[float, float]] = field(default_factory=list)
+    bins: list[Bin] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
 
 
-def histogram(values: Sequence[float], low: float, high: float, label: str, num_bins: int = 20) -> str:
-    """How many images have a value in each of the bins between `low` and `high`."""
-    heights, _ = np.histogram(np.clip(values, low, high), num_bins, (low, high))
-    tallest = -(-max(heights.tolist() + [1]) // 4) * 4  # so that the four ticks are whole images
-    width = SIDE / num_bins
-    bars = [
-        f'<rect x="{MARGIN + i * width:.1f}" y="{_y(height / tallest):.1f}" width="{width - 1:.1f}" '
-        f'height="{SIDE * height / tallest:.1f}"><title>{height} images</title></rect>'
-        for i, height in enumerate(heights.tolist())
-    ]
-    drawing = f'<g fill="{BLUE}" fill-opacity=".7">{"".join(bars)}</g>'
-    return _frame(drawing, label, "images", (low, high), (0, tallest), diagonal=False)
+def score_charts(samples: Sequence[dict]) -> list[Chart]:
+    """Predicted against true scores, [] where no image has both."""
+    prediction, target = [], []
+    for sample in samples:
+        if sample["score"] is not None and sample["target_score"] is not None:
+            prediction.append(sample["score"])
+            target.append(sample["target_score"])
+    if not target:
+        return []
+    return [scatter(prediction, target), calibration(prediction, target)]
 
 
-def _x(value: float) -> float:
-    return MARGIN + SIDE * value
+def heatmap_charts(samples: Sequence[dict]) -> list[Chart]:
+    """How the heatmaps' figures spread over the images."""
+    charts = []
+    for figure, low in (("cc", -1), ("auc_judd", 0)):
+        values = [sample[figure] for sample in samples if sample[figure] is not None]
+        if values:
+            charts.append(histogram(values, low, 1, NAMES[figure]))
+    return charts
 
 
-def _y(value: float) -> float:
-    return 8 + SIDE * (1 - value)
-
-
-def _frame(
-    drawing: str,
-    x_label: str,
-    y_label: str,
-    x_range: tuple[float, float] = (0, 1),
-    y_range: tuple[float, float] = (0, 1),
-    diagonal: bool = True,
-) -> str:
-    """Axes with five ticks each around a drawing."""
-    ticks = []
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        x, y = (low + share * (high - low) for low, high in (x_range, y_range))
-        ticks.append(f'<text x="{_x(share):.1f}" y="{_y(0) + 16:.1f}" text-anchor="middle">{x:g}</text>')
-        ticks.append(f'<text x="{MARGIN - 6}" y="{_y(share) + 4:.1f}" text-anchor="end">{y:g}</text>')
-    line = f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" stroke="#aaa" stroke-dasharray="4"/>'
-    middle = MARGIN + SIDE / 2
-    return (
-        f'<svg viewBox="0 0 {SIDE + MARGIN + 14} {SIDE + 52}" width="{SIDE + MARGIN + 14}" font-size="11" '
-        f'font-family="sans-serif" fill="{INK}" role="img" aria-label="{escape(y_label)} over {escape(x_label)}">'
-        f'<rect x="{MARGIN}" y="8" width="{SIDE}" height="{SIDE}" fill="none" stroke="#bbb"/>'
-        f"{line if diagonal else ''}{drawing}{''.join(ticks)}"
-        f'<text x="{middle}" y="{SIDE + 42}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text x="12" y="{8 + SIDE / 2}" text-anchor="middle" transform="rotate(-90 12 {8 + SIDE / 2})">'
-        f"{escape(y_label)}</text></svg>"
+def scatter(prediction: Sequence[float], target: Sequence[float]) -> Chart:
+    """A dot per image, every n-th of very many."""
+    step = -(-len(target) // MAX_DOTS)
+    dots = list(zip(prediction[::step], target[::step]))
+    ticks = _ticks(0, 1)
+    return Chart(
+        "Scores, a dot per image",
+        "predicted score",
+        "true score",
+        x_ticks=ticks,
+        y_ticks=ticks,
+        diagonal=True,
+        dots=dots,
     )
+
+
+def calibration(prediction: Sequence[float], target: Sequence[float]) -> Chart:
+    """Mean true score of the images whose predicted score falls into each of the bins."""
+    ticks = _ticks(0, 1)
+    return Chart(
+        "Calibration: bins of 0.1, ± 1 standard error",
+        "predicted score (mean of bin)",
+        "mean true score",
+        x_ticks=ticks,
+        y_ticks=ticks,
+        diagonal=True,
+        bins=calibration_bins(prediction, target),
+    )
+
+
+def calibration_bins(prediction: Sequence[float], target: Sequence[float], num_bins: int = 10) -> list[Bin]:
+    """The bins of equal width that have images."""
+    prediction = np.asarray(prediction, dtype=float)
+    target = np.asarray(target, dtype=float)
+    numbers = (prediction * num_bins).astype(int)
+    numbers = np.minimum(numbers, num_bins - 1)  # a score of 1 is in the last one
+    bins = []
+    for number in np.unique(numbers):
+        predicted = prediction[numbers == number]
+        inside = target[numbers == number]
+        count = len(inside)
+        error = inside.std(ddof=1) / np.sqrt(count) if count > 1 else 0.0
+        bins.append(Bin(float(predicted.mean()), float(inside.mean()), float(error), count))
+    return bins
+
+
+def histogram(values: Sequence[float], low: float, high: float, label: str, num_bins: int = 20) -> Chart:
+    """How many images have a value in each of the bins between `low` and `high`."""
+    inside = np.clip(values, low, high)
+    counts, _ = np.histogram(inside, num_bins, (low, high))
+    tallest = -(-int(counts.max()) // 4) * 4  # so that the ticks are whole images
+    bars = []
+    for number, count in enumerate(counts.tolist()):
+        bars.append(Bar(number / num_bins, 1 / num_bins, count / tallest, count))
+    return Chart(
+        f"{label}, image by image", label, "images", x_ticks=_ticks(low, high), y_ticks=_ticks(0, tallest), bars=bars
+    )
+
+
+def _ticks(low: float, high: float) -> list[str]:
+    return [f"{low + share * (high - low):g}" for share in _SHARES]

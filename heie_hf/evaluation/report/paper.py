@@ -5,26 +5,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """`columns`: figure and heading; `rows`: name and one value per column, None = not printed."""
+    """A table of the paper.
+
+    Args:
+        columns: names of figures.
+        rows: name and one value per column, None = not printed.
+        images: what the figures were measured on; data set and split in the words of `heie evaluate` beside it.
+    """
 
     title: str
-    columns: dict[str, str]
+    columns: tuple[str, ...]
     rows: dict[str, tuple[float | None, ...]]
+    images: str = "RichHF-18K test (955 images)"
+    dataset: str = "richhf18k"
+    split: str = "test"
+
+    def is_of(self, run: dict) -> bool:
+        """Whether a run, by its settings, is on the same images or some of them; only then its row may stand here."""
+        published = run["root"] is not None  # a folder of one's own may have any name
+        return published and (run["dataset"], run["split"]) == (self.dataset, self.split)
 
 
-_MAIN = {
-    "mse": "MSE all ↓",
-    "mse_gt0": "MSE GT=0 ↓",
-    "kld": "KLD ↓",
-    "cc": "CC ↑",
-    "sim": "SIM ↑",
-    "auc_judd": "AUC-Judd ↑",
-    "plcc": "PLCC ↑",
-    "srcc": "SRCC ↑",
-}
+_MAIN = ("mse", "mse_gt0", "kld", "cc", "sim", "auc_judd", "plcc", "srcc")
 
 RICHHF = PrintedTable(
-    "The paper's table: RichHF-18K test (955 images)",
+    "Main table (Tables 1, 2)",
     _MAIN,
     {
         "CLIP encoder, tuned": (0.01437, 0.00425, 2.462, 0.251, 0.122, 0.747, 0.390, 0.378),
@@ -36,15 +41,18 @@ RICHHF = PrintedTable(
 )
 
 ABHUMAN = PrintedTable(
-    "The paper's table: AbHuman",
+    "Other data sets (Table 4)",
     _MAIN,
     {"HEIE (InternVL2-8B)": (0.00510, 0.00076, 1.629, 0.684, 0.423, 0.938, None, None)},
+    images="AbHuman val",
+    dataset="abhuman",
+    split="val",
 )
 
 #: Table 5. A run with one of these fusions is the row of the same name.
 FUSION = PrintedTable(
-    "Ablation: fusion of local and global heatmap (Table 5)",
-    {"mse": "MSE ↓", "kld": "KLD ↓", "cc": "CC ↑"},
+    "Fusion of local and global heatmap (Table 5)",
+    ("mse", "kld", "cc"),
     {
         "global": (0.01071, 1.950, 0.502),
         "local": (0.00980, 1.921, 0.504),
@@ -56,8 +64,8 @@ FUSION = PrintedTable(
 
 #: What the score is read from; every run gives the first three, `--heatmap reference` the last.
 SCORE_SOURCE = PrintedTable(
-    "Ablation: what the score is read from (Tables 6, 7)",
-    {"plcc": "PLCC ↑", "srcc": "SRCC ↑"},
+    "What the score is read from (Tables 6, 7)",
+    ("plcc", "srcc"),
     {
         "number in the text": (0.216, 0.197),
         "token": (0.653, 0.640),
@@ -69,16 +77,11 @@ SCORE_SOURCE = PrintedTable(
 
 #: Table 6e. `--text none`, `generated` and `reference` are the rows in this order.
 TEXT = PrintedTable(
-    "Ablation: the chain of thought (Table 6e)",
-    {"mse": "MSE ↓", "cc": "CC ↑", "plcc": "PLCC ↑"},
+    "The chain of thought (Table 6e)",
+    ("mse", "cc", "plcc"),
     {
         "none": (0.00913, 0.553, 0.669),
         "generated": (0.00825, 0.574, 0.697),
         "reference": (0.00792, 0.580, 0.701),
     },
 )
-
-
-def main_table(dataset: str) -> PrintedTable:
-    """The printed rows that a run on this data set belongs to; RichHF-18K's for data sets that the paper lacks."""
-    return ABHUMAN if dataset == "abhuman" else RICHHF

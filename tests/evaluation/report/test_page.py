@@ -1,108 +1,142 @@
 import re
-from html import unescape
-from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from heie_hf.evaluation import load_samples
-from heie_hf.evaluation.report.cases import choose_cases
-from heie_hf.evaluation.report.charts import calibration_bins, scatter
-from heie_hf.evaluation.report.paper import ABHUMAN, FUSION, RICHHF, SCORE_SOURCE, TEXT, main_table
+from heie_hf.data.synthetic import synthesize
+from heie_hf.evaluation import EvaluatedModel, EvaluationData, evaluate, read_data
+from heie_hf.evaluation.data import open_image
+from heie_hf.evaluation.report import write_joint_report
+from heie_hf.evaluation.report.tables import three_digits
+from tests.evaluation.report.html_page import Page
 
-
-class Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.open, self.seen, self.links = [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.seen.append(tag)
-        self.links += [value for name, value in attributes if name in ("src", "href")]
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.seen.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+HOSTILE = "<script>alert(1)</script>"
+NOTICE = "This model knows drawings only."
 
 
 @pytest.fixture
-def page(complete):
-    return (complete.folder / "report.html").read_text()
+def hostile(data, run, tmp_path):
+    """Folder of a result whose ids and texts are markup."""
+    texts = {"id": f'"{HOSTILE}', "description": f"'{HOSTILE}", "analysis": f"</p></details>{HOSTILE}"}
+    rows = data.rows.select([0, 3]).map(lambda row: texts)
+    run(data=EvaluationData(f"a<b>{HOSTILE}", rows, data.source, [("x<y", "broken & gone")]), text="none")
+    return tmp_path / "out"
 
 
-def test_every_section_is_there(page):
-    headings = re.findall("<h2>(.*?)</h2>", unescape(page))
-    assert headings == [
-        "This run",
-        "The paper's table: RichHF-18K test (955 images)",
-        "Figures with 95 % intervals",
-        "The paper's ablations",
-        "Scores",
-        "Heatmaps",
-        "Explanations",
+def test_the_page_is_well_formed_and_needs_nothing_but_its_pictures(page, complete):
+    assert page.open == []
+    assert not page.all("link")
+    assert [script.get("src") for script in page.all("script")] == [None]
+    sources = [image["src"] for image in page.all("img")]
+    beside = [source for source in sources if not source.startswith("data:image/jpeg;base64,")]
+    assert beside == [f"report/{row:06d}.jpg" for row in range(6)]
+    assert sorted(path.name for path in (complete.folder / "report").iterdir()) == sorted(
+        Path(source).name for source in beside
+    )
+    [policy] = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+
+
+def test_pictures_have_descriptions_and_controls_have_labels(page):
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))
+    assert len(page.all("label")) == len(page.all("select")) + len(page.all("input")) == 3
+    assert page.all("html") == [{"lang": "en"}]
+
+
+def test_the_headline_comes_first_with_three_digits_and_intervals(page, complete):
+    text = page.text
+    cc, (low, high) = complete.metrics["cc"], complete.metrics["intervals"]["cc"]
+    assert f"CC {three_digits(cc)} [{three_digits(low)}, {three_digits(high)}] higher is better" in text
+    html = (complete.folder / "report.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", html) == [
+        "Beside the paper",
+        "Charts",
         "Worst and best cases",
+        "All images",
+        "All figures",
         "Failures",
-        "Definitions",
+        "Settings",
     ]
+    assert html.index('<dl class="headline">') < html.index("<h2>")
 
 
-def test_the_run_stands_in_the_papers_table(page, complete):
-    row = re.search(r'<tr class="ours"><td>scenes \(this run, 6 images\)</td>(.*?)</tr>', page).group(1)
-    cells = re.findall("<td>(.*?)</td>", row)
-    assert cells[0] == f"{complete.metrics['mse']:.5f}" and cells[6] == f"{complete.metrics['plcc']:.3f}"
-    assert "<td>HEIE (InternVL2-8B)</td><td>0.00825</td>" in page
+def test_what_the_weights_know_stands_on_top(data, make_tiny_model, tiny_processor, tmp_path):
+    model = make_tiny_model(training_data_notice=NOTICE)
+    settings = {"text": "none", "batch_size": 3, "num_workers": 0}
+    pair = evaluate(
+        data,
+        EvaluatedModel("tiny", lambda: (model, tiny_processor)),
+        tmp_path,
+        fusions=["local", "global"],
+        **settings,
+    )
+    assert [result.metrics["run"]["notice"] for result in pair] == [NOTICE, NOTICE]
+    for path in (tmp_path / "local" / "report.html", tmp_path / "report.html"):
+        html = path.read_text()
+        assert html.count(NOTICE) == 1
+        assert html.index("<h1>") < html.index(NOTICE) < html.index("<section")
 
 
-def test_the_page_is_well_formed_and_needs_no_other_file(page):
-    tags = Tags()
-    tags.feed(page)
-    assert tags.open == []
-    assert "script" not in tags.seen and "link" not in tags.seen
-    assert tags.links and all(link.startswith("data:image/jpeg;base64,") for link in tags.links)
-    assert tags.seen.count("svg") == 4
+def test_figures_have_readable_names(page):
+    assert "MSE GT=0 ↓" in page.text and "PLCC, token alone ↑" in page.text and "Perplexity, generated" in page.text
+    assert not re.search(r"\b(mse_gt0|auc_judd|plcc_token|num_gt0|issue_f1)\b", page.text.split("This run")[0])
+    assert re.search("Not measured, as the data or the command do not give it: .*BERTScore; Judge's rating", page.text)
 
 
-def test_text_of_a_model_is_not_taken_for_markup(complete, data, tmp_path):
-    from heie_hf.evaluation.report.page import single_report
-    from heie_hf.evaluation.results import summarize
-    from heie_hf.evaluation.store import PredictionStore
-
-    samples = [sample | {"analysis": "<script>alert(1)</script>"} for sample in load_samples(complete.folder)]
-    result = summarize("a<b", samples, [("x<y", "broken & gone")], complete.metrics["run"], num_resamples=10)
-    store = PredictionStore(complete.folder / "predictions" / "scenes-generated")
-    page = single_report(result, data, store)
-    assert "<script>" not in page and "&lt;script&gt;" in page and "<td>x&lt;y</td><td>broken &amp; gone</td>" in page
+def test_markup_in_ids_and_texts_is_text(hostile):
+    html = (hostile / "report.html").read_text()
+    page = Page(html)
+    assert page.open == []
+    assert HOSTILE not in html and len(page.all("script")) == 1
+    assert page.text.count("alert(1)") > 6
+    assert "x<y broken & gone" in page.text
+    assert not [attributes for _, attributes in page.tags if any("alert" in name for name in attributes)]
 
 
-def test_cases_are_the_extremes():
-    def sample(key, cc, mse, gt_sum, score, target):
-        return {"key": key, "cc": cc, "mse": mse, "gt_sum": gt_sum, "score": score, "target_score": target}
-
-    samples = [
-        sample("a", 0.9, 0.1, 5, 0.5, 0.5),
-        sample("b", 0.1, 0.1, 5, 0.5, 0.9),
-        sample("c", None, 0.3, 0, 0.5, None),
-        sample("d", None, 0.4, 0, 0.5, 0.4),
-    ]
-    chosen = [[s["key"] for s in cases] for cases in choose_cases(samples, 2).values()]
-    assert chosen == [["b", "a"], ["a", "b"], ["d", "c"], ["b", "d"]]
+def test_a_browser_runs_no_script_of_the_data(hostile, browse):
+    page = browse(hostile / "report.html")
+    assert len(page.all("script")) == 1
+    assert len(page.all("li")) == 2
 
 
-def test_calibration_bins_by_hand():
-    bins = calibration_bins([0.05, 0.31, 0.39, 1.0], [0.5, 0.2, 0.4, 0.9])
-    assert [count for *_, count in bins] == [1, 2, 1]
-    assert bins[1][:3] == pytest.approx((0.35, 0.3, 0.1))
-    assert bins[2][:3] == pytest.approx((1.0, 0.9, 0.0))
+def test_a_picture_that_has_gone_since_it_was_predicted(run, tmp_path, stored_only):
+    folder = tmp_path / "scenes"
+    synthesize(3, 11, folder)
+    data = read_data(str(folder))
+    run(data=data, text="none")
+    next((folder / "images").iterdir()).unlink()
+    again = run(data=data, text="none", model=stored_only)
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert again.metrics["num_images"] == len(page.all("li")) == 3
+    assert page.text.count("The picture cannot be read any more.") >= 1
+    assert len([image for image in page.all("img") if image["src"].startswith("report/")]) == 2
 
 
-def test_a_dot_per_image():
-    assert scatter([0, 1], [0.5, 1], "x", "y").count("<circle") == 2
+def test_a_row_without_a_reference_heatmap(run, data, tmp_path):
+    rows = data.rows.select([0]).map(lambda row: {"heatmap": None}, features=data.rows.features)
+    run(data=EvaluationData("bare", rows, data.source), text="none")
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert "No image has a heatmap with defects." in page.text
+    strip = Image.open(tmp_path / "out" / "report" / "000000.jpg").convert("L")
+    assert strip.crop((164, 0, 324, strip.height)).getextrema()[0] > 240  # its place stays white
 
 
-def test_printed_rows_have_a_value_or_a_gap_per_column():
-    assert main_table("abhuman") is ABHUMAN and main_table("scenes") is RICHHF
-    for table in (ABHUMAN, RICHHF, FUSION, SCORE_SOURCE, TEXT):
-        assert all(len(row) == len(table.columns) for row in table.rows.values())
+def test_pictures_of_the_gallery_show_image_reference_and_prediction(complete, data):
+    for row in range(6):
+        strip = Image.open(complete.folder / "report" / f"{row:06d}.jpg")
+        image = open_image(data.rows[row]["image"])
+        image.thumbnail((160, 160))
+        assert strip.size == (3 * 160 + 8, image.height)
+        for x in (0, 164, 328):
+            part = strip.crop((x, 0, x + image.width, image.height))
+            assert len(part.getcolors(160 * 160)) > 50
+    assert (complete.folder / "report").stat().st_size < 6 * 25_000
+
+
+def test_no_address_of_a_judge_is_shown(data, evaluated, tmp_path):
+    judged, *_ = evaluate(data, evaluated, tmp_path, text="none", fusions=["local", "global"], num_workers=0)
+    judged.metrics["judge"] = {"model": "m", "url": "https://user:secret@host/v1?key=k", "requests": 3}
+    write_joint_report([judged], tmp_path)
+    assert "secret" not in (tmp_path / "report.html").read_text()
