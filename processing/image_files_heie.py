@@ -151,7 +151,9 @@ def _base64_image(text: str) -> bytes | None:
         content = base64.b64decode(text, validate=True)
     except ValueError:  # a length that no base64 has
         return None
-    return content if any(_marked_formats(content[:PREFIX_BYTES])) else None
+    prefix = content[:PREFIX_BYTES]
+    is_image = len(prefix) == PREFIX_BYTES and any(_marked_formats(prefix))  # shorter texts are names
+    return content if is_image else None
 
 
 def _check_regular_file(name: str, limit: float) -> None:
@@ -172,6 +174,7 @@ def _check_regular_file(name: str, limit: float) -> None:
 
 def _marked_formats(prefix: bytes):
     """The formats whose mark the file begins with."""
+    prefix = prefix.ljust(PREFIX_BYTES, b"\0")
     Image.init()
     for format_name in FORMATS:
         _, accept = Image.OPEN.get(format_name, (None, None))  # MPO is opened as JPEG

@@ -25,7 +25,7 @@ def predict_files(
 
     Args:
         pipe: an `ImplausibilityPipeline`.
-        report: called with path and reason for each file that is no readable image.
+        report: called with path and reason for each file that is no readable image, or for which the model gives NaN.
         max_pixels: refuse images with more; by default Pillow's warning limit.
         parameters: for the pipeline, such as `explain` and `batch_size`.
     """
@@ -41,8 +41,12 @@ def predict_files(
                 opened.append((path, image))
                 yield image
 
-    for result in pipe(images(), **parameters):
-        yield *opened.popleft(), result
+    for result in pipe(images(), on_error="skip", **parameters):
+        path, image = opened.popleft()
+        if "error" in result:
+            report(path, result["error"])
+        else:
+            yield path, image, result
 
 
 def save_pictures(result: dict[str, Any], image: Image.Image, folder: Path, name: str) -> dict[str, str]:

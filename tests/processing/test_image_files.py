@@ -166,6 +166,12 @@ def test_half_an_image_is_never_taken_for_a_whole_one(noise, kind):
         assert np.array_equal(image, whole)  # only bytes after the last pixel are missing
 
 
+@pytest.mark.parametrize("name", ["x", "none", "no/such/file", "Qk0", "", " ", "a" * 100])
+def test_a_missing_file_is_not_taken_for_base64(name):
+    with pytest.raises(ImageFileError, match="^no such file or directory$"):
+        read_image(name)
+
+
 def test_kinds_of_sources(noise, tmp_path):
     path = tmp_path / "noise.png"
     noise.save(path)
