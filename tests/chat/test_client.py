@@ -250,13 +250,15 @@ def test_what_was_answered_is_not_asked_again(server, tmp_path):
             for sample in range(2):
                 messages = [{"role": "user", "content": [image_part(picture)]}]
                 questions.append(Question(messages, {"temperature": temperature}, sample))
-    first = make_chat(server, cache=cache).ask(questions, str.strip)
+    server.reply = lambda prompt, count: f"answer {count} to one picture"
+    first = make_chat(server, cache=cache, concurrency=1).ask(questions, str.strip)
     assert len(server.prompts) == 8
     assert not any(answer.is_cached for answer in first)
     server.reply = lambda prompt, count: "another"
     second = make_chat(server, cache=cache).ask(questions, str.strip)
     assert len(server.prompts) == 8
-    assert [(answer.value, answer.is_cached, answer.requests) for answer in second] == [("fine", True, 0)] * 8
+    assert [answer.value for answer in second] == [f"answer {count} to one picture" for count in (1, 2, 3, 4)] * 2
+    assert [(answer.is_cached, answer.requests) for answer in second] == [(True, 0)] * 8
     assert second[0].prompt_tokens == 100
     [other_model] = make_chat(server, cache=cache, model="model-2").ask(questions[:1], str.strip)
     assert other_model.value == "another"

@@ -82,6 +82,19 @@ def test_comparison_uses_the_pairs():
     assert (swapped.difference, swapped.low) == pytest.approx((-result.difference, -result.high))
 
 
+def test_comparison_is_the_interval_of_the_difference():
+    first, second = np.random.default_rng(0).random((2, 40))
+    result = boot.compare(boot.mean_of(first), boot.mean_of(second), seed=3)
+    interval = boot.interval(boot.mean_of(first - second), seed=3)
+    assert (result.difference, result.low, result.high) == pytest.approx((interval.value, interval.low, interval.high))
+
+
+@pytest.mark.parametrize("num_resamples", [99, 499])
+def test_the_smallest_p_is_that_of_all_resamples_on_one_side(num_resamples):
+    result = boot.compare(boot.mean_of([2, 3, 4]), boot.mean_of([1, 1, 1]), num_resamples=num_resamples)
+    assert result.p_value == 2 / (num_resamples + 1)
+
+
 def test_comparison_of_a_result_with_itself():
     prediction, target = make_scores()
     result = boot.compare(boot.plcc_of(prediction, target), boot.plcc_of(prediction, target))

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from heie_hf.metrics import auc_judd, cc, heatmap_metrics, kld, mse, nss, sim
-from heie_hf.metrics.heatmap import MIT_EPS, RICHHF_EPS
+from heie_hf.metrics.heatmap import MIT_EPS, RICHHF_EPS, resize
 
 GT_METRICS = {"kld": kld, "cc": cc, "sim": sim, "nss": nss, "auc_judd": auc_judd}
 
@@ -301,6 +301,11 @@ def test_batch_brings_the_prediction_to_the_targets_size_or_both_to_one():
     assert heatmap_metrics([target], [half])["cc"] > 0.99
     both = heatmap_metrics([np.full((10, 20), 0.5)], [np.full((30, 30), 0.25)], size=(8, 8))
     assert both["mse"] == pytest.approx(0.0625)
+    prediction, _ = make_pair()
+    row = heatmap_metrics([prediction], [target], size=(12, 20))["per_image"]
+    small = resize(prediction, (12, 20)), resize(target, (12, 20))
+    assert row["gt_sum"] == pytest.approx(small[1].sum())
+    assert (row["mse"], row["cc"], row["nss"]) == pytest.approx((mse(*small), cc(*small), nss(*small)))
 
 
 def test_a_target_that_covers_the_image_counts_apart_for_auc():

@@ -91,6 +91,13 @@ def test_bert_score_with_a_local_model(tiny_bert):
     assert bert_score(["two clocks"], ["the left leg"], tiny_bert) == pytest.approx(scores[1:2])
 
 
+def test_bert_score_is_f1_which_does_not_mind_the_order(tiny_bert):
+    """Precision and recall change places with the texts."""
+    pytest.importorskip("bert_score")
+    long, short = "two clocks and a dog on the left", "the leg"
+    assert bert_score([long], [short], tiny_bert) == pytest.approx(bert_score([short], [long], tiny_bert), abs=1e-6)
+
+
 def test_bert_score_says_what_to_install(monkeypatch):
     monkeypatch.setattr("heie_hf.metrics.text.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install bert_score"):
