@@ -15,7 +15,7 @@ from .batches import Batch
 from .store import Shard
 
 SCORES = ("score", "token_score", "map_score")
-NOT_FINITE = "the model gave NaN"
+NOT_FINITE = "the model gave NaN or infinity"
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def test_the_vision_tower_runs_once_per_image(run, tiny_model):
 
 def test_results_tell_no_path_of_this_machine(complete, scenes):
     files = [file for file in complete.folder.rglob("*") if file.is_file()]
-    assert len(files) == 4 + 2 + 3  # the result; run.json and heads; a shard for each batch
+    assert len(files) == 4 + 2 + 3 + 6  # the result; run.json and heads; a shard for each batch; pictures
     for file in files:
         assert str(scenes.parent).encode() not in file.read_bytes(), file
     assert complete.metrics["run"]["dataset"] == "scenes"
