@@ -1,17 +1,33 @@
 """Tiny models with real parts: a tokenizer trained here, the real processors, random weights, saved and loaded."""
 
 import os
+import shutil
 from pathlib import Path
+from tempfile import mkdtemp
 
+# A cache of its own for every process that runs tests: nothing is there from before, and no neighbour writes into it.
+os.environ["HF_HOME"] = mkdtemp(prefix="heie-tests-")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What the tests start runs this checkout, too.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 SHARED_ANNOTATIONS = Path(__file__).resolve().parents[2] / "shared" / "data" / "expl_aigi_eval"
 IMAGE_SIZES = [(112, 112), (150, 60), (60, 150), (168, 112)]  # width, height: grids 2x2, 3x1 (or 2x1), 1x3, 3x2
+
+
+def pytest_report_header() -> str:
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"Transformers {transformers.__version__}, PyTorch {torch.__version__}, vector instructions: {capability}"
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {"heie_hf": "heie_hf", "modeling": "heie_hf/modeling", "processing": "heie_hf/processing"}
@@ -99,13 +102,57 @@ def test_command_is_an_entry_point(distribution):
     assert (command.group, command.name, command.value) == ("console_scripts", "heie", "heie_hf.cli:main")
 
 
+def test_on_pypi_no_link_leads_into_the_repository(distribution):
+    targets = re.findall(r"\]\(([^)]*)\)", distribution.metadata.get_payload())
+    assert targets and all(target.startswith(("https://", "http://", "#")) for target in targets)
+
+
+def pinned_versions() -> dict[str, str]:
+    """Package -> version, of constraints.txt."""
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            name, version = line.split("==")
+            pins[canonicalize_name(name)] = version
+    return pins
+
+
 def test_constraints_pin_every_requirement_to_a_version_that_it_allows(distribution):
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    pins = pinned_versions()
     for requirement in map(Requirement, distribution.requires):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
     assert pins["torch"] == "2.13.0" and "torchvision" not in pins
+
+
+def test_versions_that_are_promised_are_run(distribution):
+    """Every Python of the classifiers, the oldest Transformers that is allowed and the one that is pinned."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())
+    matrix = workflow["jobs"]["tests"]["strategy"]["matrix"]
+    prefix = "Programming Language :: Python :: 3."
+    classifiers = distribution.metadata.get_all("Classifier")
+    pythons = [name.rpartition(" ")[2] for name in classifiers if name.startswith(prefix)]
+    assert matrix["python-version"] == pythons
+
+    [allowed] = [Requirement(text) for text in distribution.requires if text.startswith("transformers")]
+    [oldest] = [bound.version for bound in allowed.specifier if bound.operator == ">="]
+    tested = [Version(version) for version in matrix["transformers"]]
+    assert tested == [Version(oldest), Version(pinned_versions()["transformers"])]
+
+
+def test_ruff_is_the_same_before_a_commit_and_in_continuous_integration():
+    [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["rev"] == f"v{pinned_versions()['ruff']}"
+
+
+@pytest.mark.parametrize(
+    "notebook", sorted((ROOT / "examples" / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_notebooks_are_kept_without_what_they_print(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    for cell in code:
+        assert cell["outputs"] == [] and cell["execution_count"] is None
 
 
 def test_source_distribution_holds_what_a_checkout_has(built):

@@ -21,6 +21,8 @@ ORDER = (
     {"evaluation"},
     {"recipes"},
     {"cli"},
+    {"registration"},
+    {"registration_watch"},  # what `heie_hf/__init__.py` begins with
 )
 MODULE_NAME = re.compile(r"heie_hf\.[\w.]+")
 FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}

@@ -1,7 +1,6 @@
 """What the embedded model is taught: the sides of light and shadow, in the mirror too, and scores from images."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,8 +78,7 @@ def test_the_score_is_not_learnt_where_the_reference_text_is_shown(tiny_processo
 def train_tiny(*arguments) -> str:
     """What the script prints."""
     command = [sys.executable, ROOT / "examples" / "train_tiny.py", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

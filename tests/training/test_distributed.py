@@ -21,7 +21,7 @@ EVAL_ROWS = (5, 8)  # 5: in batches of two, the last ones are filled up with row
 def launch(config, script, *arguments, **environment):
     """`accelerate launch` on a free port; its output."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, "--main_process_port", "0"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     done = subprocess.run(
         [*map(str, [*command, *script, *arguments])], env=environment, capture_output=True, text=True
     )

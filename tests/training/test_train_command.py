@@ -356,7 +356,7 @@ class TestData:
 def test_two_processes_print_one_line(config, scenes, tmp_path):
     path = config(eval_datasets=[str(scenes)], ddp_backend="gloo", use_cpu=True, max_steps=1, num_overlays=0)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(tmp_path)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(tmp_path)}
     done = subprocess.run(
         [*command, "-m", "heie_hf.cli", "train", str(path)], capture_output=True, text=True, env=environment
     )
