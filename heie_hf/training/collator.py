@@ -76,13 +76,12 @@ class HEIEDataCollator:
             ValueError: if both name a text source, and not the same.
         """
         collator = copy.copy(self)
-        if text_source is not None and self.text_source not in (None, shares(text_source)):
-            raise ValueError(
-                f"the collator's text_source is {_in_words(self.text_source)}, that of the arguments "
-                f"{_in_words(shares(text_source))}: leave one of them out"
-            )
         if self.text_source is None:
             collator.text_source = shares(text_source or DEFAULT_TEXT_SOURCE)
+        elif text_source is not None and self.text_source != shares(text_source):
+            mine = _in_words(self.text_source)
+            theirs = _in_words(shares(text_source))
+            raise ValueError(f"the collator's text_source is {mine}, that of the arguments {theirs}: leave one out")
         if self.seed is None:
             collator.seed = seed
         if self.other_texts is None:
@@ -103,18 +102,16 @@ class HEIEDataCollator:
 
     def _batch(self, rows: Sequence[dict]) -> BatchFeature:
         draws = [self.draw(row["id"]) for row in rows]
-        batch = self.processor(
-            images=[row["image"] for row in rows],
-            targets=self.targets(rows, draws),
-            instruction=[draw.instruction for draw in draws],
-            return_tensors="pt",
-        )
+        images = [row["image"] for row in rows]
+        targets = self.targets(rows, draws)
+        wordings = [draw.instruction for draw in draws]
+        batch = self.processor(images=images, targets=targets, instruction=wordings, return_tensors="pt")
         if TextSource.GENERATED in self._shares:
-            keys = torch.zeros(len(rows), dtype=torch.int64)
-            for place, draw in enumerate(draws):
-                if draw.source == TextSource.GENERATED:
-                    keys[place] = text_key(rows[place]["id"])
-            batch["generated_text"] = keys
+            keys = []
+            for row, draw in zip(rows, draws, strict=True):
+                is_generated = draw.source == TextSource.GENERATED
+                keys.append(text_key(row["id"]) if is_generated else 0)
+            batch["generated_text"] = torch.tensor(keys)
         return batch
 
     def _check_alone(self, row: dict, index: int) -> None:
@@ -124,7 +121,9 @@ class HEIEDataCollator:
             name = f"row {index} of the batch"
             if isinstance(row, Mapping) and "id" in row:
                 name = f"row {row['id']}"
-            reason = f"has no {error}" if isinstance(error, KeyError) else error
+            reason = str(error)
+            if isinstance(error, KeyError):
+                reason = f"has no {reason}"
             raise RowError(f"{name}: {reason}") from error
 
     @property
@@ -170,18 +169,22 @@ def shares(text_source: Mapping[str, float] | str) -> dict[str, float]:
     Raises:
         ValueError: for a name that is no `TextSource`, or probabilities that are negative or do not sum to 1.
     """
-    sources = {text_source: 1.0} if isinstance(text_source, str) else dict(text_source)
-    for name in sources:
-        if name not in set(TextSource):
-            raise ValueError(f"text_source has no {name!r}; there are {', '.join(TextSource)}")
-    probabilities = list(sources.values())
-    if min(probabilities, default=0) < 0 or not np.isclose(sum(probabilities), 1):
-        raise ValueError(f"text_source must give probabilities that sum to 1, not {_in_words(sources)}")
-    return sources
+    if isinstance(text_source, str):
+        text_source = {text_source: 1.0}
+    known = list(TextSource)
+    for name in text_source:
+        if name not in known:
+            raise ValueError(f"text_source has no {name!r}; there are {', '.join(known)}")
+    probabilities = list(text_source.values())
+    is_negative = min(probabilities, default=0) < 0
+    if is_negative or not np.isclose(sum(probabilities), 1):
+        raise ValueError(f"text_source must give probabilities that sum to 1, not {_in_words(text_source)}")
+    return dict(text_source)
 
 
 def _in_words(sources: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {share:g}" for name, share in sources.items())
+    words = [f"{name} {share:g}" for name, share in sources.items()]
+    return ", ".join(words)
 
 
 def text_key(row_id: str) -> int:

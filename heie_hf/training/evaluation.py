@@ -95,11 +95,11 @@ class TwofoldEvaluation(GlobalLosses):
         return masked
 
     def _add_losses(self, outputs, inputs) -> None:
+        sums, num_labels = self._sums_and_counts
         counts = dict(zip(COUNTS, count_labels(inputs), strict=True))
         for column, (name, count) in enumerate(COUNTED_BY.items()):
-            loss = outputs[f"{name}_loss"]
-            self._sums_and_counts[0, column] += loss
-            self._sums_and_counts[1, column] += counts[count]
+            sums[column] += outputs[f"{name}_loss"]
+            num_labels[column] += counts[count]
 
 
 def _pooled(heatmaps: list[torch.Tensor], size: torch.Size) -> torch.Tensor:

@@ -26,17 +26,19 @@ class LoggedComponents(GlobalLosses):
         if self._start is None:
             self._start = time.perf_counter()
         batches, counts = super().get_batch_samples(epoch_iterator, num_batches, device)
+        images, tokens = self._seen
         for batch in batches:
             mask = batch["attention_mask"]
-            self._seen[0] += len(mask)
-            self._seen[1] += mask.sum()
+            images += len(mask)
+            tokens += mask.sum()
         return batches, counts
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if model.training:
-            components = self.components(outputs)
-            self._losses += torch.stack(list(components.values())).detach()
+            components = list(self.components(outputs).values())
+            losses = torch.stack(components)
+            self._losses += losses.detach()
             self._steps += 1 / self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 

@@ -29,9 +29,9 @@ class GlobalLosses(Trainer):
         """
         weights = self.model.config.loss_weights
         others = self.args.loss_weights or {}
-        unknown = set(others) - set(weights)
+        unknown = sorted(set(others) - set(weights))
         if unknown:
-            raise ValueError(f"loss_weights has unknown components {sorted(unknown)}; there are {sorted(weights)}")
+            raise ValueError(f"loss_weights has unknown components {unknown}; there are {sorted(weights)}")
         return weights | others
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -50,7 +50,8 @@ class GlobalLosses(Trainer):
         scale = self.accelerator.num_processes if self._counts_are_global else 1
         components = {}
         for name in self.loss_weights:
-            components[name] = scale * outputs[f"{name}_loss"]
+            loss = outputs[f"{name}_loss"]
+            components[name] = scale * loss
         return components
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> dict[str, torch.Tensor]:

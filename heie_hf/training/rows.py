@@ -77,7 +77,8 @@ def load_rows(spec: dict) -> tuple[Dataset, BadRows]:
     try:
         rows = load(**spec, streaming=False, on_bad_row=note)
     except (ValueError, OSError, TypeError, DatasetGenerationError) as error:  # TypeError: an option it does not have
-        raise TrainingError(f"data set {spec['name']}: {error}", bad) from error
+        name = spec["name"]
+        raise TrainingError(f"data set {name}: {error}", bad) from error
     return rows.select_columns(list(COLUMNS)), bad
 
 
@@ -106,7 +107,8 @@ def _check(row: dict, count_tokens: "TokenCounter", max_length: int) -> None:
     if image is None:
         raise ValueError("has no image")
     size, _ = _open("image", image)
-    if heatmap is None and score is None and not any(texts):
+    has_text = any(texts)
+    if heatmap is None and score is None and not has_text:
         raise ValueError("has nothing to learn from: no heatmap, no score, no text")
     if heatmap is not None:
         heatmap_size, mode = _open("heatmap", heatmap)
@@ -150,15 +152,17 @@ class TokenCounter:
         self.template = sum(len(ids) for ids in processor.template_ids)
 
     def _longest(self, texts: list[str]) -> int:
-        ids = self.processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return max(len(row) for row in ids)
+        encoded = self.processor.tokenizer(texts, add_special_tokens=False)
+        return max(len(ids) for ids in encoded["input_ids"])
 
     def __call__(self, size: tuple[int, int], sections: Sequence[str]) -> int:
         """Tokens for an image of this (width, height) and its three sections."""
         width, height = size
-        patches = self.processor.image_processor.get_number_of_image_patches(height, width)
-        ids = self.processor.tokenizer(list(sections), add_special_tokens=False, split_special_tokens=True)
-        text = sum(len(section) for section in ids["input_ids"])
+        processor = self.processor
+        patches = processor.image_processor.get_number_of_image_patches(height, width)
+        encoded = processor.tokenizer(list(sections), add_special_tokens=False, split_special_tokens=True)
+        text = sum(len(ids) for ids in encoded["input_ids"])
+        image = processor.image_seq_length * patches
         # one token per patch's map, one for the score, one for the end
         answer = self.template + text + patches + 2
-        return self.prompt + self.processor.image_seq_length * patches + answer
+        return self.prompt + image + answer

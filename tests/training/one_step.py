@@ -17,9 +17,9 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from heie_hf import HEIEForImplausibility, HEIETrainer, HEIETrainingArguments
+from heie_hf.processing.explanation_heie import SECTIONS
 
 SIZES = [(112, 112), (150, 60), (60, 150), (168, 112)]  # width, height: 4, 3 (or 2), 3 and 6 patches
-TEXT = ("description", "regions", "analysis")
 # Most labels are in the first half, so that two processes with four rows each hold very different counts. By the
 # default text source and seed, rows 1 and 4 are shown the text of another row, 0 and 5 none.
 WITHOUT_TEXT, WITHOUT_HEATMAP, WITHOUT_SCORE = (7,), (4, 5, 7), (3, 4, 5, 6)
@@ -38,9 +38,9 @@ def make_rows(count: int = 8) -> list[dict]:
             "image": Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)),
             "heatmap": Image.fromarray(heatmap),
             "score": float(random.random()),
-            **{name: f"The {'left hand ' * (index + 1)}is melted." for name in TEXT},
+            **{name: f"The {'left hand ' * (index + 1)}is melted." for name in SECTIONS},
         }
-        row |= dict.fromkeys(TEXT) if index in WITHOUT_TEXT else {}
+        row |= dict.fromkeys(SECTIONS) if index in WITHOUT_TEXT else {}
         row |= {"heatmap": None} if index in WITHOUT_HEATMAP else {}
         row |= {"score": None} if index in WITHOUT_SCORE else {}
         rows.append(row)

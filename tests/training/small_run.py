@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from heie_hf import HEIEForImplausibility, HEIETrainer, HEIETrainingArguments
+from heie_hf.processing.explanation_heie import SECTIONS
 
 SIZES = [(112, 112), (150, 60), (60, 150), (168, 112)]  # width, height: grids 2x2, 3x1 (or 2x1), 1x3, 3x2
 ALL_SOURCES = {"generated": 0.5, "reference": 0.2, "none": 0.1, "swapped": 0.2}
@@ -48,7 +49,7 @@ def make_rows(count: int = 8) -> list[dict]:
         row["heatmap"] = Image.fromarray(heatmap if index != 4 else heatmap * 0)
         row |= {"description": "A dog.", "regions": f"the leg {index}", "analysis": f"Fault number {index}."}
         rows.append(row)
-    rows[1] |= dict.fromkeys(("description", "regions", "analysis"))
+    rows[1] |= dict.fromkeys(SECTIONS)
     rows[2]["heatmap"] = None
     rows[3]["score"] = None
     return rows

@@ -3,6 +3,7 @@ import torch
 from datasets import Dataset
 
 from heie_hf import HEIEDataCollator
+from heie_hf.processing.explanation_heie import SECTIONS
 from heie_hf.training.answers import leave_text_out
 from heie_hf.training.collator import text_key
 from tests.training.small_run import make_rows, make_trainer
@@ -109,7 +110,7 @@ def test_a_row_without_a_text_is_shown_none(rows, tiny_processor, run):
 
 
 def test_rows_of_a_data_set(run, rows):
-    columns = ("id", "image", "heatmap", "score", "description", "regions", "analysis")
+    columns = ("id", "image", "heatmap", "score", *SECTIONS)
     dataset = Dataset.from_list([{name: row[name] for name in columns} for row in rows if row["heatmap"]])
     trainer = run(dataset, text_source="generated", max_steps=1)
     assert trainer.written == [(0, 2)]

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from transformers import HfArgumentParser
 
 from heie_hf import HEIEDataCollator, HEIEForImplausibility, HEIETrainer, HEIETrainingArguments
+from heie_hf.processing.explanation_heie import SECTIONS
 from heie_hf.processing.processing_heie import INSTRUCTIONS
 from heie_hf.recipes.heie_tiny import look
 from heie_hf.training.collator import DEFAULT_TEXT_SOURCE, RowError
@@ -24,7 +25,7 @@ def rows(images, targets):
         heatmap = Image.fromarray((target["heatmap"] * 255).astype(np.uint8))
         sections = target["explanation"] | {"analysis": f"Fault number {index}."}
         made.append({"id": f"row-{index}", "image": image, "heatmap": heatmap, "score": target["score"]} | sections)
-    made[1] |= dict.fromkeys(("description", "regions", "analysis"))
+    made[1] |= dict.fromkeys(SECTIONS)
     made[2]["heatmap"] = None
     made[3]["score"] = None
     return made
