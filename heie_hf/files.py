@@ -5,9 +5,11 @@ the end. A process that is killed leaves its draft behind; the next one that wri
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -15,6 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+# What a disk says that takes no more, whatever the file: full, over the quota, read-only, over `ulimit -f`, broken.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -29,8 +34,9 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     draft = _new_draft(path)
     try:
-        yield draft
-        os.replace(draft, path)
+        with _naming(path):
+            yield draft
+            os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -51,12 +57,38 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     draft = _new_draft(path)
     draft.mkdir()
     try:
-        yield draft
-        if path.exists():
-            path.rmdir()
-        os.replace(draft, path)
+        with _naming(path):
+            yield draft
+            if path.exists():
+                path.rmdir()
+            os.replace(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def disk_error_number(error: BaseException) -> int | None:
+    """The number, one of `DISK_ERRORS`, if a disk refused to be written; else None.
+
+    Libraries written in Rust (safetensors, tokenizers) have errors of their own and name the number in the text.
+    """
+    if isinstance(error, OSError):
+        number = error.errno
+    else:
+        in_text = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(in_text.group(1)) if in_text else None
+    return number if number in DISK_ERRORS else None
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error of the disk names the file that was to be written: a write alone does not, nor does a draft's name."""
+    try:
+        yield
+    except Exception as error:
+        number = disk_error_number(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def is_free(folder: Path) -> bool:

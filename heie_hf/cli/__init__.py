@@ -1,6 +1,7 @@
 """The `heie` command: its subcommands, one module each. What takes long to import is imported where it is used.
 
-Exit status: 0, or 1 where an item failed (`heie: PATH: reason` on stderr, the rest goes on), 2 for a usage error.
+Exit status: 0, or 1 where an item failed (`heie: PATH: reason` on stderr, the rest goes on) , a disk is full, or the
+reader of stdout is gone; 2 for a usage error; 130 after Ctrl-C.
 """
 
 import sys
@@ -12,17 +13,22 @@ from heie_hf import __version__
 from heie_hf.prediction.paths import printable
 
 from . import convert, evaluate, predict, push, synthesize, train
+from .failures import disk_failure
+from .records import print_records
+
+STATUS_INTERRUPTED = 130  # as a shell says it of a program that ended by SIGINT
 
 app = typer.Typer(
     help="Where, how badly and why an AI-generated image is implausible.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    result_callback=print_records,
 )
 
 
 def version() -> None:
     """Print the version of heie-hf."""
-    print(__version__)
+    typer.echo(__version__)
 
 
 def print_version(wanted: bool) -> None:
@@ -55,7 +61,27 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit, with the status that the module's docstring gives."""
     try:
         status = app(arguments, prog_name="heie", standalone_mode=False)
-    except typer.TyperException as mistake:
-        print(f"heie: {printable(mistake.format_message())} (see heie --help)", file=sys.stderr)
-        status = mistake.exit_code
+        if status == STATUS_INTERRUPTED:
+            say("interrupted")
+    except Exception as error:
+        status = report(error)
     sys.exit(status)
+
+
+def report(error: Exception) -> int:
+    """Tell the user in one line what went wrong; returns the exit status. A fault of the program is raised again."""
+    full_disk = disk_failure(error)
+    if full_disk is not None:
+        say(full_disk)
+        return 1
+    if isinstance(error, typer.TyperException):
+        say(f"{printable(error.format_message())} (see heie --help)")
+        return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        say(f"{printable(error.filename)}: {error.strerror}")
+        return 1
+    raise error
+
+
+def say(text: str) -> None:
+    print(f"heie: {text}", file=sys.stderr)

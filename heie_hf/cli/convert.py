@@ -1,6 +1,6 @@
 """`heie convert`: from InternVL to HEIE."""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from .failures import UsageMistake, one_line
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="InternVL checkpoint, original or native layout.")],
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="New folder for the HEIE checkpoint.")],
-) -> None:
+) -> Iterator[dict[str, str]]:
     """Make a HEIE checkpoint of an InternVL one: its backbone, new tokens and heads that are still to be trained."""
     from heie_hf.conversion import convert as run
 
@@ -22,4 +22,4 @@ def convert(
         run(source, target)
     except (OSError, ValueError) as error:
         raise UsageMistake(one_line(error)) from error
-    print(json.dumps({"model": as_text(target)}))
+    yield {"model": as_text(target)}

@@ -1,12 +1,12 @@
 """`heie evaluate` and `heie compare`: figures of a model, and which differences of figures are real."""
 
-import json
 import os
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,7 +55,7 @@ def evaluate(
     model: Model = None,
     device: Device = None,
     dtype: ModelDtype = Dtype.auto,
-) -> None:
+) -> Iterator[dict[str, Any]]:
     """Every figure of the paper's tables with its interval, and a report; after a kill, run it again and it goes on.
 
     Prints the figures as one JSON line per result. On several processes: accelerate launch -m heie_hf.cli evaluate ...
@@ -112,8 +112,7 @@ def evaluate(
         report(place, reason)
     for result in results:
         speed = result.metrics["run"]["images_per_second"]
-        line = {"result": result.label, **result.flat, "images_per_second": speed}
-        print(json.dumps(line, allow_nan=False), flush=True)
+        yield {"result": result.label, **result.flat, "images_per_second": speed}
     if report.count:
         raise typer.Exit(1)
 
@@ -121,7 +120,7 @@ def evaluate(
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A folder with results of heie evaluate.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another, on the same images or some of them.")],
-) -> None:
+) -> Iterator[dict[str, Any]]:
     """Is the difference of two results real? Paired bootstrap on their common images, one JSON line per figure."""
     from dataclasses import asdict
 
@@ -132,5 +131,4 @@ def compare(
     except (FileNotFoundError, EvaluationError) as error:
         raise UsageMistake(one_line(error)) from error
     for difference in differences:
-        line = {**asdict(difference), "verdict": difference.verdict}
-        print(json.dumps(line, allow_nan=False))
+        yield {**asdict(difference), "verdict": difference.verdict}

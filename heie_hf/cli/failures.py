@@ -1,11 +1,13 @@
 """What goes wrong, told to the user in one line."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import typer
 
+from heie_hf.files import disk_error_number
 from heie_hf.prediction.paths import printable
 
 
@@ -41,3 +43,18 @@ def writable_folder(folder: Path) -> Path:
     except OSError as error:
         raise UsageMistake(f"cannot write to {folder}: {error.strerror}") from error
     return folder
+
+
+def disk_failure(error: BaseException) -> str | None:
+    """The line about a disk that takes no more; None if the error is another one.
+
+    It may lie below: a library wraps it, a command takes it for a usage mistake.
+    """
+    cause = error
+    while cause is not None:
+        number = disk_error_number(cause)
+        if number is not None:
+            place = getattr(cause, "filename", None) or "output"
+            return f"cannot write {printable(place)}: {os.strerror(number)}"
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -1,16 +1,15 @@
 """`heie predict`: heatmap, score and explanation of images."""
 
-import json
-import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from heie_hf.prediction.paths import as_text, find_images, output_names
 
-from .failures import Failures, one_line, writable_folder
+from .failures import Failures, disk_failure, one_line, writable_folder
 from .options import Device, Dtype, Model, ModelDtype, load_pipeline
 
 
@@ -27,7 +26,7 @@ def predict(
     model: Model = None,
     device: Device = None,
     dtype: ModelDtype = Dtype.auto,
-) -> None:
+) -> Iterator[dict[str, Any]]:
     r"""Heatmap, score and explanation of images: one JSON line each on stdout.
 
     In the JSON, bytes of file names that are not UTF-8 appear as \xNN.
@@ -53,9 +52,10 @@ def predict(
             try:
                 pictures = save_pictures(result, image, output_dir, names[path])
             except OSError as error:
+                if disk_failure(error):  # no other picture could be written either
+                    raise
                 failures(path, f"result not written: {error.strerror or one_line(error)}")
         line = {key: result[key] for key in ("score", "description", "regions", "analysis")}
-        with tqdm.external_write_mode(sys.stdout):
-            print(json.dumps({"image": as_text(path), **line, **pictures}), flush=True)
+        yield {"image": as_text(path), **line, **pictures}
     if failures.count:
         raise typer.Exit(1)

@@ -3,12 +3,15 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .failures import Failures, UsageMistake, one_line
+from heie_hf.prediction.paths import as_text
+
+from .failures import Failures, UsageMistake, disk_failure, one_line
 from .options import Model
 
 
@@ -26,7 +29,7 @@ def push(
         list[str] | None, typer.Option(metavar="HUB_ID", help="Trained on; for the model card; may be repeated.")
     ] = None,
     model: Model = None,
-) -> None:
+) -> Iterator[dict[str, Any]]:
     """Publish a saved model: weights, processor, a model card, and the code for those who have not installed heie-hf.
 
     Log in first (hf auth login, or HF_TOKEN). REPO with --to-folder only names the model in its card.
@@ -53,10 +56,12 @@ def push(
             source = model or default_checkpoint()
             if to_folder is not None:
                 write_repository(source, to_folder, facts)
-                print(json.dumps({"folder": str(to_folder), "files": sorted(os.listdir(to_folder))}))
+                yield {"folder": as_text(to_folder), "files": sorted(os.listdir(to_folder))}
             else:
                 commit = push_saved(source, repo, facts, private=private or None, revision=revision)
-                print(json.dumps({"repository": str(commit.repo_url), "commit": commit.oid}))
+                yield {"repository": str(commit.repo_url), "commit": commit.oid}
     except PushError as error:
+        if disk_failure(error):
+            raise
         Failures()(str(to_folder or repo), one_line(error))
         raise typer.Exit(1) from error

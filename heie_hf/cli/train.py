@@ -1,11 +1,10 @@
 """`heie train`: fine-tuning, or training from scratch, by a recipe."""
 
-import contextlib
-import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +14,7 @@ from .failures import Failures, UsageMistake, one_line
 def train(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Its fields: docs/training.md.")],
-) -> None:
+) -> Iterator[dict[str, Any]]:
     """Fine-tune, or train from scratch; interrupted, run it again and it goes on. Fields: --field value after CONFIG.
 
     Prints the final evaluation as one JSON line. On several processes: accelerate launch -m heie_hf.cli train ...
@@ -28,11 +27,10 @@ def train(
 
     failures = Failures()
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # the trainer prints its logs there
-            metrics = run(config, context.args, say=lambda text: print(f"heie: {text}", file=sys.stderr))
+        metrics = run(config, context.args, say=lambda text: print(f"heie: {text}", file=sys.stderr))
     except TrainingError as error:
         for row in error.rows[:10]:
             failures(*row)
         raise UsageMistake(one_line(error)) from error
     if PartialState().is_main_process:
-        print(json.dumps(metrics), flush=True)
+        yield metrics

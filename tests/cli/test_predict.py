@@ -1,6 +1,4 @@
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,47 +7,9 @@ import pytest
 from PIL import Image
 
 import heie_hf
-from heie_hf.cli import main
 from heie_hf.data.synthetic import SPLITS, draw_scene
 from heie_hf.prediction.paths import as_text, printable
 from tests.hostile_files import make_hostile_files
-
-ROOT = Path(heie_hf.__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def heie(capsys):
-    """Run the command here: heie(...) -> exit status, stdout and stderr as lists of lines."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return exit.value.code or 0, printed.out.splitlines(), printed.err.splitlines()
-
-    return run
-
-
-@pytest.fixture
-def predict(heie, tiny_checkpoint):
-    """heie predict with a tiny model on the CPU; stdout parsed."""
-
-    def run(*arguments):
-        status, out, err = heie("predict", "--model", tiny_checkpoint, "--device", "cpu", *arguments)
-        return status, [json.loads(line) for line in out], err
-
-    return run
-
-
-@pytest.fixture
-def folder(tmp_path, images):
-    """Four images and a text."""
-    for image, name in zip(images, ("b.png", "a.jpg", "sub/a.png", "sub/c.webp")):
-        path = tmp_path / "in" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
-    (tmp_path / "in" / "notes.txt").write_text("no image")
-    return tmp_path / "in"
 
 
 def test_one_line_of_json_and_two_pictures_per_image(predict, folder, tmp_path):
@@ -194,22 +154,6 @@ def test_usage_mistakes_are_one_line_and_status_2(heie, folder, tiny_checkpoint,
     status, out, err = heie(*usage_mistakes(folder.parent)[mistake])
     assert (status, out, len(err)) == (2, [], 1)
     assert err[0].startswith("heie: ")
-
-
-def test_an_interrupt_is_quiet(predict, folder, monkeypatch):
-    def interrupt(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("heie_hf.prediction.run.read_image", interrupt)
-    assert predict(folder) == (130, [], [])
-
-
-def test_a_reader_that_stops_early_is_no_error(folder, tiny_checkpoint):
-    command = [sys.executable, "-m", "heie_hf.cli", "predict", folder, "--no-explain", "--model", tiny_checkpoint]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert json.loads(process.stdout.readline())["image"].endswith("a.jpg")
-        process.stdout.close()
-        assert process.stderr.read() == b""
 
 
 def test_synthesize_draws_the_same_again(heie, tmp_path):
