@@ -271,8 +271,9 @@ def _pairs_in_order(
 
 
 def _buckets(values: np.ndarray, low: float, high: float, num_buckets: int) -> np.ndarray:
-    fractions = (values - low) / (high - low)
-    positions = fractions * (num_buckets - 1)
+    positions = values - low
+    positions /= high - low  # in place: whole images are large
+    positions *= num_buckets - 1
     return positions.astype(np.intp)
 
 

@@ -20,7 +20,9 @@ def issue_counts(predicted: Iterable[str], reference: Iterable[str]) -> tuple[in
     predicted = set(predicted)
     reference = set(reference)
     hits = predicted & reference
-    return len(hits), len(predicted - reference), len(reference - predicted)
+    false_alarms = predicted - reference
+    misses = reference - predicted
+    return len(hits), len(false_alarms), len(misses)
 
 
 def issue_metrics(predicted: Sequence[Iterable[str]], reference: Sequence[Iterable[str]]) -> dict[str, float | int]:
@@ -45,11 +47,13 @@ def issue_metrics(predicted: Sequence[Iterable[str]], reference: Sequence[Iterab
         hits += counts[0]
         false_alarms += counts[1]
         misses += counts[2]
+    num_named = hits + false_alarms
+    num_there = hits + misses
     return {
-        "issue_precision": _ratio(hits, hits + false_alarms),
-        "issue_recall": _ratio(hits, hits + misses),
-        "issue_f1": _ratio(2 * hits, 2 * hits + false_alarms + misses),
-        "num_issues": hits + misses,
+        "issue_precision": _ratio(hits, num_named),
+        "issue_recall": _ratio(hits, num_there),
+        "issue_f1": _ratio(2 * hits, num_named + num_there),
+        "num_issues": num_there,
     }
 
 
@@ -83,7 +87,8 @@ def bert_score_layer(model: str) -> int:
     from bert_score.utils import model2layers
     from transformers import AutoConfig
 
-    return model2layers.get(model, AutoConfig.from_pretrained(model).num_hidden_layers)
+    config = AutoConfig.from_pretrained(model)
+    return model2layers.get(model, config.num_hidden_layers)
 
 
 def bert_score(
@@ -121,7 +126,9 @@ def bert_score(
             filled.append(index)
     scores = np.zeros(len(references))
     if filled:
-        _, _, f1 = scorer.score([predictions[index] for index in filled], [references[index] for index in filled])
+        candidates = [predictions[index] for index in filled]
+        originals = [references[index] for index in filled]
+        _, _, f1 = scorer.score(candidates, originals)
         scores[filled] = f1.numpy()
     return scores
 
@@ -158,7 +165,8 @@ def perplexity(
     nll, num_tokens = 0.0, 0
     for start in range(0, len(rows), batch_size):
         batch = []
-        for index in range(start, min(start + batch_size, len(rows))):
+        stop = min(start + batch_size, len(rows))
+        for index in range(start, stop):
             row = rows[index]
             if text == "generated" or any(row.get(section) for section in SECTIONS):
                 batch.append(row)
@@ -215,17 +223,21 @@ def text_nll(
         batch.pop(name, None)
     if features is not None:
         batch["mm_encoder_outputs"] = {"image": features}
-    free_texts = []
+    ids = batch["input_ids"]
+    is_free = torch.zeros_like(is_answer)
     for index, num_patches in enumerate(batch["num_patches"].tolist()):
-        free_texts.append(_free_text(batch["input_ids"][index], is_answer[index], num_patches, model.config))
-    start = max(1, int(is_answer.any(dim=0).int().argmax()))  # first answer token; no logits are needed before it
-    is_free = torch.stack(free_texts)[:, start:]  # (B, L - start)
-    ids = batch["input_ids"][:, start:]
+        is_free[index] = _free_text(ids[index], is_answer[index], num_patches, model.config)
+    is_answer_of_any = is_answer.any(dim=0).int()
+    start = max(1, int(is_answer_of_any.argmax()))  # first answer token; no logits are needed before it
+    is_free = is_free[:, start:]  # (B, L - start)
+    ids = ids[:, start:]
     with torch.inference_mode():
         outputs = model(**batch, logits_to_keep=ids.shape[1] + 1)
     logits = outputs.logits[:, :-1]  # (B, L - start, vocabulary)
+    free_logits = logits[is_free].float()
+    free_ids = ids[is_free]
     nll = torch.zeros(is_free.shape, device=logits.device)
-    nll[is_free] = torch.nn.functional.cross_entropy(logits[is_free].float(), ids[is_free], reduction="none")
+    nll[is_free] = torch.nn.functional.cross_entropy(free_logits, free_ids, reduction="none")
     sums = nll.double().sum(dim=1)
     num_tokens = is_free.sum(dim=1)
     return sums.cpu().numpy(), num_tokens.cpu().numpy()
