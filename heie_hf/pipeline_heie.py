@@ -130,10 +130,10 @@ class ImplausibilityPipeline(Pipeline):
             return super().__call__(items, **kwargs) if items else []
         if is_single(inputs):
             return super().__call__(inputs, **kwargs)
-        is_read_by_number = isinstance(inputs, Sized) and hasattr(inputs, "__getitem__")
-        if is_read_by_number and not hasattr(inputs, "keys"):  # keys: a mapping, a pandas Series
-            return super().__call__(NumberedItems(inputs), **kwargs)
-        return super().__call__(numbered(inputs), **kwargs)
+        is_indexed = isinstance(inputs, Sized) and hasattr(inputs, "__getitem__")
+        is_keyed = hasattr(inputs, "keys")  # a mapping, a pandas Series
+        items = NumberedItems(inputs) if is_indexed and not is_keyed else numbered(inputs)
+        return super().__call__(items, **kwargs)
 
     def preprocess(self, inputs: Any, instruction: str | None = None) -> dict[str, Any]:
         """One image to a sample of index, size and model inputs; a bad one to a sample of index and error."""
@@ -170,7 +170,8 @@ class ImplausibilityPipeline(Pipeline):
 
     def _assess(self, samples: list[dict], explain: bool, generate_kwargs: dict) -> None:
         collate = pad_collate_fn(self.tokenizer, self.image_processor)
-        inputs = collate([sample.pop("inputs") for sample in samples])
+        encoded = [sample.pop("inputs") for sample in samples]
+        inputs = collate(encoded)
         if explain:
             generate_kwargs = self._prepare_generate_kwargs(generate_kwargs, return_dict_in_generate=True)
             outputs = self.model.generate(**inputs, **generate_kwargs)

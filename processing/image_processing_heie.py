@@ -86,7 +86,8 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
             (N + 1, h, w) float32 in [0, 1]: patches row by row, the whole map last. Each cell is the mean of its area.
         """
         columns, rows = patch_grid
-        height, width = self.heatmap_size.height, self.heatmap_size.width
+        height = self.heatmap_size.height
+        width = self.heatmap_size.width
         canvas = area_means(heatmap, rows * height, columns * width)
         patches = _cut(canvas, patch_grid)
         thumbnail = area_means(heatmap, height, width)
@@ -102,7 +103,8 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
 
     def _standardize_kwargs(self, heatmap_size: dict | SizeDict | None = None, **kwargs) -> dict:
         kwargs = super()._standardize_kwargs(**kwargs)
-        kwargs["heatmap_size"] = SizeDict(**get_size_dict(heatmap_size, param_name="heatmap_size"))
+        heatmap_size = get_size_dict(heatmap_size, param_name="heatmap_size")
+        kwargs["heatmap_size"] = SizeDict(**heatmap_size)
         for name in ("size", "heatmap_size"):
             size = kwargs[name]
             area = kwargs["max_patches"] * size.height * size.width
@@ -131,10 +133,11 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         pixel_values, num_patches, grids = [], [], []
         for image in images:
             height, width = image.shape[-2:]
-            columns, rows = self.get_patch_grid(height, width, grid_options)
-            grids.append((columns, rows))
-            num_patches.append(columns * rows + 1)
-            for patch in self._cut_image(image, (columns, rows), size, resample):
+            grid = self.get_patch_grid(height, width, grid_options)
+            patches = self._cut_image(image, grid, size, resample)
+            grids.append(grid)
+            num_patches.append(len(patches))
+            for patch in patches:
                 if do_rescale:
                     patch = self.rescale(patch, rescale_factor)
                 if do_normalize:
@@ -172,7 +175,8 @@ def area_means(values: np.ndarray, height: int, width: int) -> np.ndarray:
 def _means_of_rows(values: np.ndarray, count: int) -> np.ndarray:
     """(H, W) to (count, W), by the integral along H: linear between two rows, exact where a cell ends within one."""
     length = len(values)
-    integral = np.zeros((length + 1, values.shape[1]))
+    width = values.shape[1]
+    integral = np.zeros((length + 1, width))
     np.cumsum(values, axis=0, out=integral[1:])
     borders = np.linspace(0, length, count + 1)
     rows = borders.astype(int).clip(max=length - 1)

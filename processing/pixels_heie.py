@@ -7,6 +7,7 @@ from PIL.Image import Transpose
 
 FLOAT_TOLERANCE = 0.01  # resampling and half precision overshoot [0, 1] by so much
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
+GREY_MODES = ("1", "L", "I", "F")
 
 TRANSPOSE_OF_ORIENTATION = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -44,7 +45,7 @@ def unit_values(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32).clip(0, 1)
     if kind not in "iu":
         raise ImageError(f"holds values of type {values.dtype}; give uint8 in 0..255, or floats in [0, 1]")
-    if kind == "u" and values.dtype.itemsize == 2:
+    if kind == "u" and values.dtype.itemsize == 2:  # in either byte order
         return values.astype(np.float32) / 65535
     remedy = "not in 0..255: give 16 bits as uint16, or floats in [0, 1]"
     _check_range(values, 0, 255, remedy)
@@ -148,9 +149,8 @@ def grey_values(image: Image.Image) -> np.ndarray | None:
     """The values (H, W) of a grey picture of any depth in its own type; None if it has colours or alpha."""
     if image.mode == "I" and image.format == "PPM":  # these files hold 16 bits, although Pillow opens them in 32
         return np.asarray(image).astype(np.uint16)
-    if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
-        return np.asarray(image)
-    return None
+    is_grey = image.mode in GREY_MODES or image.mode.startswith("I;16")
+    return np.asarray(image) if is_grey else None
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -163,8 +163,9 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     if 0 in image.size:
         raise ImageError(f"has no pixels: its size is {image.width} x {image.height}")
+    tag = orientation(image)
     shown = _eight_bit_image(image)
-    shown = _turned(shown, orientation(image))
+    shown = _turned(shown, tag)
     if shown.mode == "RGB" and not shown.has_transparency_data:
         return shown
     if shown.mode == "La":

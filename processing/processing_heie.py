@@ -21,6 +21,8 @@ from .results_heie import ImageResult, image_result
 from .targets_heie import checked_targets
 
 IMAGE_TOKEN_NAMES = ("start_image_token", "end_image_token", "context_image_token")
+PADDING_ARGUMENTS = ("padding", "max_length", "pad_to_multiple_of")
+ASSESSED = ("score", "heatmap", "uncertainty")  # what a result needs of the model's outputs besides the text
 
 
 class HEIEProcessor(ProcessorMixin):
@@ -50,7 +52,8 @@ class HEIEProcessor(ProcessorMixin):
         chat_template: str | None = None,
         **kwargs,
     ):
-        super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE, **kwargs)
+        chat_template = chat_template or CHAT_TEMPLATE
+        super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
         self.image_seq_length = image_seq_length
         _check_image_tokens(tokenizer)
         self.start_image_token = tokenizer.start_image_token
@@ -58,22 +61,21 @@ class HEIEProcessor(ProcessorMixin):
         self.image_token = tokenizer.context_image_token
         self.image_token_id = tokenizer.context_image_token_id
 
-        known = tokenizer.added_tokens_encoder
         local_tokens = _local_tokens(image_processor.max_patches, len(tokenizer))
-        missing = [token for token in (MAP_TOKEN, *local_tokens, SCORE_TOKEN) if token not in known]
-        if missing:
-            raise ValueError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
-        self.map_token_id = known[MAP_TOKEN]
-        self.local_map_token_ids = [known[token] for token in local_tokens]
-        self.score_token_id = known[SCORE_TOKEN]
-        self.template_ids = tokenizer(list(TEMPLATE), add_special_tokens=False)["input_ids"]
+        ids = _special_ids(tokenizer, [MAP_TOKEN, *local_tokens, SCORE_TOKEN])
+        self.map_token_id = ids[0]
+        self.local_map_token_ids = ids[1:-1]
+        self.score_token_id = ids[-1]
+        template = tokenizer(list(TEMPLATE), add_special_tokens=False)
+        self.template_ids = template["input_ids"]
         if not all(self.template_ids):
             raise ValueError("the tokenizer has no vocabulary for the answer's fixed texts: is tokenizer.json there?")
 
     @property
     def image_token_ids(self) -> list[int]:
         """All that an image's placeholder expands to; `mm_token_type_ids` marks them."""
-        return self.tokenizer.convert_tokens_to_ids([self.image_token, self.start_image_token, self.end_image_token])
+        tokens = [self.image_token, self.start_image_token, self.end_image_token]
+        return self.tokenizer.convert_tokens_to_ids(tokens)
 
     def model_token_config(self) -> dict:
         """The fields of `HEIEConfig` that depend on the tokenizer and the patches."""
@@ -132,8 +134,10 @@ class HEIEProcessor(ProcessorMixin):
         if text is not None and instruction is not None:
             raise ValueError("give `text` (whole prompts) or `instruction`, not both")
         if images is not None:
-            images = make_flat_list_of_images(self.image_processor.fetch_images(images))
-            text = self._prompts(len(images), instruction) if text is None else text
+            images = self.image_processor.fetch_images(images)
+            images = make_flat_list_of_images(images)
+            if text is None:
+                text = self._prompts(len(images), instruction)
         if targets is None:
             padding_side = padding_side or "left"
             return super().__call__(images, text, return_tensors=return_tensors, padding_side=padding_side, **kwargs)
@@ -141,22 +145,24 @@ class HEIEProcessor(ProcessorMixin):
         if isinstance(targets, dict):
             targets = [targets]
         targets = checked_targets(targets, images or [])
-        kwargs.pop("truncation", None)  # an answer is never cut: what is longer than max_length is an error
         padding = {"padding": True, "padding_side": padding_side or "right"}
-        for key in ("padding", "max_length", "pad_to_multiple_of"):
+        for key in PADDING_ARGUMENTS:
             if key in kwargs:
                 padding[key] = kwargs.pop(key)
+        kwargs.pop("truncation", None)  # an answer is never cut: what is longer than max_length is an error
         prompts = super().__call__(images, text, padding=False, **kwargs)
         batch = self._add_answers(prompts, targets, padding)
         batch["heatmap_labels"] = self._heatmap_labels(targets, prompts)
-        batch["score_labels"] = np.array([target["score"] for target in targets], dtype=np.float32)
+        scores = [target["score"] for target in targets]
+        batch["score_labels"] = np.array(scores, dtype=np.float32)
         return BatchFeature(batch, tensor_type=return_tensors)
 
     def _get_num_multimodal_tokens(self, image_sizes: list[tuple[int, int]] | None = None, **kwargs) -> MultiModalData:
         """Patches and prompt tokens for images of these (height, width); serving engines plan with it."""
         if image_sizes is None:
             return MultiModalData()
-        images_kwargs = self._merge_kwargs(**kwargs)["images_kwargs"]
+        merged_kwargs = self._merge_kwargs(**kwargs)
+        images_kwargs = merged_kwargs["images_kwargs"]
         patches, tokens = [], []
         for height, width in image_sizes:
             count = self.image_processor.get_number_of_image_patches(height, width, images_kwargs)
@@ -166,9 +172,12 @@ class HEIEProcessor(ProcessorMixin):
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs) -> str:
         num_patches = int(image_inputs["num_patches"][image_idx])
-        if num_patches - 1 > len(self.local_map_token_ids):
-            raise ValueError(f"{num_patches - 1} patches, but only {len(self.local_map_token_ids)} local map tokens")
-        placeholders = self.image_token * (self.image_seq_length * num_patches)
+        num_local = num_patches - 1
+        most = len(self.local_map_token_ids)
+        if num_local > most:
+            raise ValueError(f"{num_local} patches, but only {most} local map tokens")
+        num_tokens = self.image_seq_length * num_patches
+        placeholders = self.image_token * num_tokens
         return f"{self.start_image_token}{placeholders}{self.end_image_token}"
 
     def validate_inputs(self, images=None, text=None, **kwargs):
@@ -200,7 +209,8 @@ class HEIEProcessor(ProcessorMixin):
     def _add_answers(self, prompts: BatchFeature, targets: list[dict], padding: dict) -> dict:
         """Append the answers to the prompts, pad, and make the labels."""
         ids, labels = [], []
-        sections = self._section_ids([target["explanation"] for target in targets])
+        explanations = [target["explanation"] for target in targets]
+        sections = self._section_ids(explanations)
         for prompt, num_patches, target, free in zip(prompts["input_ids"], prompts["num_patches"], targets, sections):
             answer, answer_labels = self._answer(free, num_patches - 1)
             is_learnt = target["learn_text"] and target["explanation"]
@@ -217,12 +227,12 @@ class HEIEProcessor(ProcessorMixin):
 
     def _section_ids(self, explanations: list[Explanation]) -> list[list[list[int]]]:
         """Token ids of the three free sections of each explanation; special tokens in them are plain text."""
-        texts = []
+        sections_of_each = []
         for explanation in explanations:
-            texts += [getattr(explanation, section) for section in SECTIONS]
-        ids = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        starts = range(0, len(ids), len(SECTIONS))
-        return [ids[start : start + len(SECTIONS)] for start in starts]
+            texts = [getattr(explanation, section) for section in SECTIONS]
+            encoded = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)
+            sections_of_each.append(encoded["input_ids"])
+        return sections_of_each
 
     def _answer(self, sections: list[list[int]], num_local: int) -> tuple[list[int], list[int]]:
         """Ids and labels of one answer. Section borders are token borders, as they are while decoding."""
@@ -278,12 +288,14 @@ class HEIEProcessor(ProcessorMixin):
             texts = self._answer_texts(outputs["sequences"], input_length)
         results = []
         for index, (size, text) in enumerate(zip(target_sizes, texts)):
-            numbers = {name: outputs[name][index] for name in ("score", "heatmap", "uncertainty")}
+            numbers = {name: outputs[name][index] for name in ASSESSED}
             try:
-                results.append(image_result(numbers, size, text))
+                result = image_result(numbers, size, text)
             except ValueError as error:
-                place = f"images[{index}]: " if len(heatmaps) > 1 else ""
-                raise ValueError(f"{place}{error}") from error
+                if len(heatmaps) == 1:
+                    raise
+                raise ValueError(f"images[{index}]: {error}") from error
+            results.append(result)
         return results
 
     def _answer_texts(self, sequences: torch.Tensor, input_length: int | None) -> list[str]:
@@ -297,6 +309,14 @@ class HEIEProcessor(ProcessorMixin):
             answer, _, _ = text.partition(self.tokenizer.eos_token)
             texts.append(collapse_map_tokens(answer))
         return texts
+
+
+def _special_ids(tokenizer, tokens: list[str]) -> list[int]:
+    known = tokenizer.added_tokens_encoder
+    missing = [token for token in tokens if token not in known]
+    if missing:
+        raise ValueError(f"the tokenizer lacks the special tokens {', '.join(missing)}")
+    return [known[token] for token in tokens]
 
 
 def _check_image_tokens(tokenizer) -> None:

@@ -14,6 +14,7 @@ from heie_hf.processing.pixels_heie import ImageError, array_images, eight_bits,
         (np.array([False, True]), [0, 255]),
         (np.uint8([0, 100, 255]), [0, 100, 255]),
         (np.uint16([0, 257, 65535]), [0, 1, 255]),
+        (np.array([0, 257, 65535], dtype=">u2"), [0, 1, 255]),
         (np.uint16([0, 1, 255]), [0, 0, 1]),  # dark, although they would fit into eight bits
         (np.int64([0, 100, 255]), [0, 100, 255]),
         (np.int8([0, 1, 127]), [0, 1, 127]),
