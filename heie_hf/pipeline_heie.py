@@ -22,9 +22,9 @@ ASSESSED = ("score", "heatmap", "uncertainty")  # what post-processing needs bes
 
 @dataclass(frozen=True)
 class Item:
-    """One of several inputs: its place among them, and the image, or why the data set could not give it."""
+    """One input: its place among several, and the image, or why the data set could not give it."""
 
-    index: int
+    index: int | None
     image: Any = None
     error: str | None = None
 

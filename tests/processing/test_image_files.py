@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from heie_hf.processing import image_files_heie
 from heie_hf.processing.image_files_heie import ImageFileError, image_suffixes, read_image
 from heie_hf.processing.images_heie import upright_images
 from heie_hf.processing.pixels_heie import upright_rgb
@@ -264,5 +265,8 @@ def test_url(noise, monkeypatch):
         assert read_image(f"{url}/image.png").getcolors() == [(12, WHITE)]
         with pytest.raises(ImageFileError, match="404"):
             read_image(f"{url}/nothing.png")
+        monkeypatch.setattr(image_files_heie, "METADATA_BYTES", 0)
+        with pytest.raises(ImageFileError, match="has over .* bytes, more than an image of 1 pixels can need"):
+            read_image(f"{url}/image.png", max_pixels=1)
         server.shutdown()
     huggingface_hub.close_session()
