@@ -47,7 +47,8 @@ def centre(values: np.ndarray) -> tuple[np.ndarray, float]:
     """
     scale = np.ptp(values)
     centred = (values - values.mean()) / scale
-    variance = np.vdot(centred, centred) / values.size
+    sum_of_squares = np.vdot(centred, centred)
+    variance = sum_of_squares / values.size
     return centred, np.sqrt(variance)
 
 
@@ -57,12 +58,14 @@ def pearson(x: np.ndarray, y: np.ndarray) -> float:
     y, deviation_y = centre(y)
     covariance = np.vdot(x, y) / x.size
     correlation = covariance / (deviation_x * deviation_y)
-    return float(np.clip(correlation, -1, 1))
+    correlation = np.clip(correlation, -1, 1)
+    return float(correlation)
 
 
 def mid_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1; equal values share the middle of theirs."""
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     last_ranks = np.cumsum(sizes)
-    ranks = last_ranks - (sizes - 1) / 2
+    to_middle = (sizes - 1) / 2
+    ranks = last_ranks - to_middle
     return ranks[group]

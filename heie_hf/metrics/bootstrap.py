@@ -180,8 +180,9 @@ def _resamples(num_images: int, num_resamples: int, seed: int) -> Iterator[np.nd
         drawn = generator.integers(num_images, size=(rows, num_images))
         row_starts = np.arange(rows) * num_images
         cells = drawn + row_starts[:, None]
-        counts = np.bincount(cells.ravel(), minlength=rows * num_images)
-        yield counts.reshape(rows, num_images).astype(np.float64)
+        counts = np.bincount(cells.ravel(), minlength=cells.size)
+        weights = counts.reshape(rows, num_images)
+        yield weights.astype(np.float64)
 
 
 def _bounds(values: np.ndarray, confidence: float) -> tuple[float, float]:
@@ -200,22 +201,26 @@ def _p_value(differences: np.ndarray) -> float:
         return float("nan")
     at_most_zero = 1 + np.count_nonzero(differences <= 0)
     at_least_zero = 1 + np.count_nonzero(differences >= 0)
-    one_sided = min(at_most_zero, at_least_zero) / (len(differences) + 1)
+    rarer = min(at_most_zero, at_least_zero)
+    one_sided = rarer / (len(differences) + 1)
     return min(1.0, 2 * one_sided)
 
 
 def _weighted_pearson(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Weights (r, n); x, y (r, n) or (1, n). NaN for resamples in which x or y is constant."""
     total = weights.sum(axis=1, keepdims=True)
-    sum_x = (weights * x).sum(axis=1, keepdims=True)
-    sum_y = (weights * y).sum(axis=1, keepdims=True)
-    x = x - sum_x / total
-    y = y - sum_y / total
-    xy = (weights * (x * y)).sum(axis=1)
-    xx = (weights * (x * x)).sum(axis=1)
-    yy = (weights * (y * y)).sum(axis=1)
+    sum_x = np.sum(weights * x, axis=1, keepdims=True)
+    sum_y = np.sum(weights * y, axis=1, keepdims=True)
+    mean_x = sum_x / total
+    mean_y = sum_y / total
+    x = x - mean_x
+    y = y - mean_y
+    covariance = np.sum(weights * x * y, axis=1)
+    variance_x = np.sum(weights * x**2, axis=1)
+    variance_y = np.sum(weights * y**2, axis=1)
+    norm = np.sqrt(variance_x * variance_y)
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = xy / np.sqrt(xx * yy)
+        correlation = covariance / norm
     return np.clip(correlation, -1, 1)
 
 
@@ -228,7 +233,8 @@ def _weighted_ranks(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     def ranks(weights: np.ndarray) -> np.ndarray:
         drawn = np.add.reduceat(weights[:, order], starts, axis=1)  # (r, distinct values)
         last_ranks = np.cumsum(drawn, axis=1)
-        mid_ranks = last_ranks - (drawn - 1) / 2
+        to_middle = (drawn - 1) / 2
+        mid_ranks = last_ranks - to_middle
         return mid_ranks[:, group]
 
     return ranks

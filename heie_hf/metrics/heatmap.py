@@ -81,8 +81,10 @@ def sim(prediction: ArrayLike, target: ArrayLike, *, normalize: Literal["minmax"
     if not target.any():
         return undefined("sim", "the target is empty")
     if normalize == "minmax":
-        prediction = prediction - prediction.min()  # the sum takes care of the maximum
-        target = target - target.min()
+        prediction_low = prediction.min()
+        target_low = target.min()
+        prediction = prediction - prediction_low  # the sum takes care of the maximum
+        target = target - target_low
     p = _density(prediction)
     g = _density(target)
     overlap = np.minimum(p, g)
@@ -119,7 +121,9 @@ def auc_judd(prediction: ArrayLike, target: ArrayLike, *, threshold: float = 0.0
         return 0.5
     inside = np.sort(prediction[is_fixated])
     outside = prediction[~is_fixated]
-    pairs_in_order = _pairs_in_order(inside, outside, prediction.min(), prediction.max())
+    low = prediction.min()
+    high = prediction.max()
+    pairs_in_order = _pairs_in_order(inside, outside, low, high)
     pairs = inside.size * outside.size
     return pairs_in_order / pairs
 
@@ -163,7 +167,8 @@ def image_metrics(
     if prediction.shape != target.shape:
         prediction = resize(prediction, target.shape)
     row = dict.fromkeys(COLUMNS, float("nan"))
-    row["gt_sum"] = float(target.sum(dtype=np.float64))
+    gt_sum = target.sum(dtype=np.float64)
+    row["gt_sum"] = float(gt_sum)
     row["mse"] = mse(prediction, target)
     if not target.any():
         return row
@@ -238,7 +243,8 @@ def _as_map(values: ArrayLike, name: str) -> np.ndarray:
     cells = as_floats(values, name)
     if cells.ndim not in (1, 2):
         raise ValueError(f"{name} is {cells.shape}; one heatmap is (H, W)")
-    low, high = cells.min(), cells.max()
+    low = cells.min()
+    high = cells.max()
     if low < -TOLERANCE or high > 1 + TOLERANCE:
         raise ValueError(f"{name} has values from {low:g} to {high:g}; heatmaps are in [0, 1], 8-bit ones / 255")
     if low < 0 or high > 1:

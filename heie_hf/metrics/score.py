@@ -59,7 +59,9 @@ def krcc(prediction: ArrayLike, target: ArrayLike) -> float:
     by_x_then_y = np.lexsort((y, x))
     discordant = _inversions(y[by_x_then_y])
     surplus = untied - 2 * discordant  # concordant - discordant
-    norm = np.sqrt((pairs - tied_x) * (pairs - tied_y))
+    untied_x = pairs - tied_x
+    untied_y = pairs - tied_y
+    norm = np.sqrt(untied_x * untied_y)
     return float(surplus / norm)
 
 
@@ -101,8 +103,13 @@ def logistic_fit(prediction: ArrayLike, target: ArrayLike) -> np.ndarray:
     y = (target - offset) / scale
     slope = np.mean(x * y)  # of the line that fits best
     start = [0.5, 1.0, np.median(x), slope / 2, 0.0]
-    best = least_squares(lambda curve: logistic_curve(x, *curve) - y, start, method="lm", max_nfev=MAX_CURVES)
-    return offset + scale * logistic_curve(x, *best.x)
+
+    def residuals(curve: np.ndarray) -> np.ndarray:
+        return logistic_curve(x, *curve) - y
+
+    best = least_squares(residuals, start, method="lm", max_nfev=MAX_CURVES)
+    fitted = logistic_curve(x, *best.x)
+    return offset + scale * fitted
 
 
 def score_metrics(predictions: ArrayLike, targets: ArrayLike) -> dict[str, float | int]:
@@ -119,8 +126,9 @@ def score_metrics(predictions: ArrayLike, targets: ArrayLike) -> dict[str, float
     if targets.size and not is_known.any():
         raise ValueError("no target score is known: all are NaN")
     # Checked before any are left out, so that an error has the image's own number.
-    _as_scores(np.where(is_known, predictions, 0), "prediction")
-    _as_scores(np.where(is_known, targets, 0), "target")
+    for scores, name in ((predictions, "prediction"), (targets, "target")):
+        known_or_zero = np.where(is_known, scores, 0)
+        _as_scores(known_or_zero, name)
     predictions = predictions[is_known]
     targets = targets[is_known]
     return {
@@ -175,9 +183,11 @@ def _inversions(ranks: np.ndarray) -> int:
         higher = ranks >> (bit + 1)
         ones = (ranks >> bit) & 1
         ones_before = np.cumsum(ones) - ones
-        ones_before -= ones_before[np.searchsorted(higher, higher)]  # sorted: count from the start of the group
+        group_starts = np.searchsorted(higher, higher)  # `higher` is sorted
+        ones_before -= ones_before[group_starts]
         is_zero = ones == 0
-        count += int(ones_before[is_zero].sum())
+        num_inversions = ones_before[is_zero].sum()
+        count += int(num_inversions)
         order = np.argsort(ranks >> bit, kind="stable")
         ranks = ranks[order]
     return count
