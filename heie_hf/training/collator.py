@@ -77,7 +77,7 @@ class HEIEDataCollator:
         """
         collator = copy.copy(self)
         if self.text_source is None:
-            collator.text_source = shares(text_source or DEFAULT_TEXT_SOURCE)
+            collator.text_source = shares(DEFAULT_TEXT_SOURCE if text_source is None else text_source)
         elif text_source is not None and self.text_source != shares(text_source):
             mine = _in_words(self.text_source)
             theirs = _in_words(shares(text_source))

@@ -12,7 +12,6 @@ from transformers.trainer_callback import CallbackHandler
 
 from heie_hf.files import whole_file
 from heie_hf.metrics import heatmap_metrics, score_metrics
-from heie_hf.training.writing import write_errors_name
 from heie_hf.visualization import Heatmap, overlay
 
 HEATMAP_FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd")
@@ -110,12 +109,9 @@ class Overlays(TrainerCallback):
                 return
         folder = Path(args.output_dir, "_overlays", f"step-{step}")
         for name, picture in pictures.items():
-            _save(picture, folder / (re.sub(r"[^\w.-]", "_", name) + ".png"))
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    with write_errors_name(path, path.parent), whole_file(path) as draft:
-        picture.save(draft, "PNG")
+            file = re.sub(r"[^\w.-]", "_", name) + ".png"
+            with whole_file(folder / file) as draft:
+                picture.save(draft, "PNG")
 
 
 def _pictures(model, processor, rows: list[dict]) -> dict[str, Image.Image]:

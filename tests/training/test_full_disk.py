@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from heie_hf import HEIEForImplausibility
 from heie_hf.training import train
-from heie_hf.training.writing import write_errors_name
+from heie_hf.training.writing import whole_draft
 from tests.training.small_run import make_trainer
 
 KIB = 1024
@@ -94,6 +94,14 @@ def test_a_checkpoint_that_finds_no_room(file, config, disk, checkpoint):
     assert HEIEForImplausibility.from_pretrained(out)
 
 
+def test_the_command_says_it_in_one_line(heie_train, config, disk, checkpoint):
+    disk.limit(size_of(checkpoint) // 2)
+    status, printed, errors = heie_train(config())
+    assert (status, printed) == (1, [])
+    assert errors[-1] == f"heie: cannot write {disk.path / 'out' / 'checkpoint-1'}: No space left on device"
+    assert not any("Traceback" in line for line in errors)
+
+
 def test_a_final_model_that_finds_no_room(config, disk, checkpoint):
     """The model that an earlier run left there stays whole."""
     disk.limit(100 * size_of(checkpoint))
@@ -120,5 +128,8 @@ def test_pictures_that_find_no_room(config, disk, scenes):
 
 
 def test_errors_of_another_kind_stay_what_they_are(tmp_path):
-    with pytest.raises(RuntimeError, match="out of memory"), write_errors_name(tmp_path / "model", tmp_path):
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    with pytest.raises(RuntimeError, match="out of memory"), whole_draft(draft, tmp_path / "model"):
         raise RuntimeError("CUDA out of memory")
+    assert not draft.exists()
