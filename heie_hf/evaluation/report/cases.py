@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from heie_hf.evaluation.data import EvaluationData, reference_text
+from heie_hf.evaluation.data import EvaluationData
 from heie_hf.evaluation.figures import NAMES
 from heie_hf.evaluation.measure import fused_maps
 from heie_hf.evaluation.results import Result
@@ -38,8 +38,10 @@ def cases(result: Result, data: EvaluationData, store: PredictionStore) -> dict[
     fusion = result.metrics["run"]["fusion"]
     kinds = {}
     for kind, samples in choose_cases(result.samples).items():
-        maps = fused_maps(store, samples, fusion)
-        kinds[kind] = [_case(data, sample, heatmap) for sample, heatmap in zip(samples, maps)]
+        kinds[kind] = []
+        heatmaps = fused_maps(store, samples, fusion)
+        for sample, heatmap in zip(samples, heatmaps):
+            kinds[kind].append(_case(data, sample, heatmap))
     return kinds
 
 
@@ -51,13 +53,17 @@ def choose_cases(samples: Sequence[dict], number: int = NUM_CASES) -> dict[str, 
     empty.sort(key=lambda sample: sample["mse"], reverse=True)
     scored = [sample for sample in samples if score_error(sample) is not None]
     scored.sort(key=score_error, reverse=True)
-    kinds = {
-        "Worst heatmaps (lowest CC)": with_defects[:number],
-        "Best heatmaps (highest CC)": with_defects[::-1][:number],
-        "Worst false alarms (highest MSE where nothing is wrong)": empty[:number],
-        "Worst scores (largest error)": scored[:number],
+    orders = {
+        "Worst heatmaps (lowest CC)": with_defects,
+        "Best heatmaps (highest CC)": with_defects[::-1],
+        "Worst false alarms (highest MSE where nothing is wrong)": empty,
+        "Worst scores (largest error)": scored,
     }
-    return {kind: chosen for kind, chosen in kinds.items() if chosen}
+    kinds = {}
+    for kind, order in orders.items():
+        if order:
+            kinds[kind] = order[:number]
+    return kinds
 
 
 def score_error(sample: dict) -> float | None:
@@ -70,10 +76,11 @@ def score_error(sample: dict) -> float | None:
 def texts_of(row: dict, sample: dict) -> dict[str, str]:
     """Reference and generated text, the sections as lines; those that are there."""
     texts = {}
-    for source, sections in (("reference", reference_text(row)), ("generated", sample)):
-        lines = [sections[name] for name in SECTIONS if sections[name]] if sections else []
-        if lines:
-            texts[source] = "\n".join(lines)
+    for source, sections in (("reference", row), ("generated", sample)):
+        lines = [sections[name] for name in SECTIONS]
+        text = "\n".join(filter(None, lines))
+        if text:
+            texts[source] = text
     return texts
 
 

@@ -54,7 +54,8 @@ class Chart:
 
 def score_charts(samples: Sequence[dict]) -> list[Chart]:
     """Predicted against true scores, [] where no image has both."""
-    prediction, target = [], []
+    prediction = []
+    target = []
     for sample in samples:
         if sample["score"] is not None and sample["target_score"] is not None:
             prediction.append(sample["score"])
@@ -67,7 +68,8 @@ def score_charts(samples: Sequence[dict]) -> list[Chart]:
 def heatmap_charts(samples: Sequence[dict]) -> list[Chart]:
     """How the heatmaps' figures spread over the images."""
     charts = []
-    for figure, low in (("cc", -1), ("auc_judd", 0)):
+    lowest = {"cc": -1, "auc_judd": 0}
+    for figure, low in lowest.items():
         values = [sample[figure] for sample in samples if sample[figure] is not None]
         if values:
             charts.append(histogram(values, low, 1, NAMES[figure]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from heie_hf.evaluation.results import Result
 
 from .paper import ABHUMAN, FUSION, RICHHF, SCORE_SOURCE, TEXT, PrintedTable
-from .tables import UNKNOWN, Row, Table, heading, three_digits
+from .tables import UNKNOWN, Table, heading, three_digits
 
 #: What a score is read from -> what the figures of that score have behind their names.
 _SUFFIXES = {"token": "_token", "heatmap": "_map", "token and heatmap": ""}
@@ -23,76 +23,87 @@ class Comparison:
 
 @dataclass(frozen=True)
 class OwnRow:
-    """A result as a row of a printed table."""
+    """A result as a row of a printed table; `suffix`: what its figures have behind their names."""
 
     result: Result
     name: str
-    values: list[float | None]
+    suffix: str = ""
 
 
 def main_comparisons(results: Sequence[Result]) -> list[Comparison]:
     """The main table of every data set that the results are of; RichHF-18K's for those that the paper has not."""
-    rows: dict[str, list[OwnRow]] = {}
-    printed = {table.title: table for table in (RICHHF, ABHUMAN)}
+    in_richhf = []
+    in_abhuman = []
     for result in results:
-        table = ABHUMAN if ABHUMAN.is_of(result.metrics["run"]) else RICHHF
         name = f"{result.label} (this run, {result.metrics['num_images']} images)"
-        rows.setdefault(table.title, []).append(OwnRow(result, name, _values(table, result)))
-    return [_compare(printed[title], own) for title, own in rows.items()]
+        if ABHUMAN.is_of(result.metrics["run"]):
+            in_abhuman.append(OwnRow(result, name))
+        else:
+            in_richhf.append(OwnRow(result, name))
+    comparisons = []
+    if in_richhf:
+        comparisons.append(_compare(RICHHF, in_richhf))
+    if in_abhuman:
+        comparisons.append(_compare(ABHUMAN, in_abhuman))
+    return comparisons
 
 
 def ablations(results: Sequence[Result]) -> list[Comparison]:
     """Tables 5 to 7, with the rows that the results are of."""
-    fusions, sources, texts = [], [], []
+    fusions = []
+    sources = []
+    texts = []
     for result in results:
         run = result.metrics["run"]
-        fusions.append(_own_row(FUSION, result, run["fusion"]))
-        texts.append(_own_row(TEXT, result, run["text"]))
-        sources += _source_rows(result)
+        fusions.append(_own_row(result, run["fusion"]))
+        texts.append(_own_row(result, run["text"]))
+        for source, suffix in _SUFFIXES.items():
+            if run["heatmap"] == "reference":
+                source = source.replace("heatmap", "reference heatmap")
+            sources.append(_own_row(result, source, suffix))
     return [_compare(FUSION, fusions), _compare(SCORE_SOURCE, sources), _compare(TEXT, texts)]
 
 
-def _source_rows(result: Result) -> list[OwnRow]:
-    rows = []
-    for source, suffix in _SUFFIXES.items():
-        if result.metrics["run"]["heatmap"] == "reference":
-            source = source.replace("heatmap", "reference heatmap")
-        rows.append(_own_row(SCORE_SOURCE, result, source, suffix))
-    return rows
-
-
-def _own_row(table: PrintedTable, result: Result, kind: str, suffix: str = "") -> OwnRow:
-    return OwnRow(result, f"{kind}: {result.label} (this run)", _values(table, result, suffix))
-
-
-def _values(table: PrintedTable, result: Result, suffix: str = "") -> list[float | None]:
-    return [result.metrics[f"{figure}{suffix}"] for figure in table.columns]
+def _own_row(result: Result, kind: str, suffix: str = "") -> OwnRow:
+    return OwnRow(result, f"{kind}: {result.label} (this run)", suffix)
 
 
 def _compare(printed: PrintedTable, own_rows: list[OwnRow]) -> Comparison:
     """The printed table with the rows of the same images, after a table for each other data set."""
-    headings = [heading(figure) for figure in printed.columns]
-    rows = _printed_rows(printed)
-    others: dict[str, list[Row]] = {}
-    for own in own_rows:
-        cells = [three_digits(value) for value in own.values]
-        row = Row(own.name, cells, ours=True)
-        run = own.result.metrics["run"]
+    papers = _papers_table(printed)
+    others: dict[str, Table] = {}
+    for row in own_rows:
+        run = row.result.metrics["run"]
+        caption = f"This run, {_data_name(run)}"
         if printed.is_of(run):
-            rows.append(row)
+            table = papers
+        elif caption in others:
+            table = others[caption]
         else:
-            others.setdefault(_data_name(run), []).append(row)
-    tables = [Table(f"This run, {name}", headings, own) for name, own in others.items()]
-    tables.append(Table(f"The paper, {printed.images}", headings, rows))
-    return Comparison(printed.title, tables, other_images=bool(others))
+            table = Table(caption, papers.headings)
+            others[caption] = table
+        table.add(row.name, _cells(row, printed.columns), ours=True)
+    tables = [*others.values(), papers]
+    return Comparison(printed.title, tables, other_images=len(tables) > 1)
 
 
-def _printed_rows(printed: PrintedTable) -> list[Row]:
-    rows = []
+def _papers_table(printed: PrintedTable) -> Table:
+    headings = [heading(figure) for figure in printed.columns]
+    table = Table(f"The paper, {printed.images}", headings)
     for name, values in printed.rows.items():
-        cells = [_as_printed(figure, value) for figure, value in zip(printed.columns, values)]
-        rows.append(Row(name, cells))
-    return rows
+        cells = []
+        for figure, value in zip(printed.columns, values):
+            cells.append(_as_printed(figure, value))
+        table.add(name, cells)
+    return table
+
+
+def _cells(row: OwnRow, figures: Sequence[str]) -> list[str]:
+    cells = []
+    for figure in figures:
+        value = row.result.metrics[figure + row.suffix]
+        cells.append(three_digits(value))
+    return cells
 
 
 def _as_printed(figure: str, value: float | None) -> str:
@@ -104,4 +115,5 @@ def _as_printed(figure: str, value: float | None) -> str:
 
 
 def _data_name(run: dict) -> str:
-    return f"{run['dataset']} {run['split']}" if run["split"] else str(run["dataset"])
+    parts = [run["dataset"], run["split"]]
+    return " ".join(filter(None, parts))

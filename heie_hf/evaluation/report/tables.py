@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heie_hf.evaluation.figures import FIGURES, NAMES
 from heie_hf.evaluation.results import Result
@@ -32,7 +32,10 @@ class Table:
 
     caption: str
     headings: list[str]
-    rows: list[Row]
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, name: str, cells: list[str], ours: bool = False) -> None:
+        self.rows.append(Row(name, cells, ours))
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,10 @@ def three_digits(value: float | None) -> str:
     return f"{rounded:.{decimals}f}"
 
 
-def arrow(figure: str) -> str:
-    return "↑" if FIGURES[figure] else "↓"
-
-
 def heading(figure: str) -> str:
-    return f"{NAMES[figure]} {arrow(figure)}"
+    """Its name, and which way is better."""
+    arrow = "↑" if FIGURES[figure] else "↓"
+    return f"{NAMES[figure]} {arrow}"
 
 
 def headline(result: Result) -> list[Headline]:
@@ -75,43 +76,47 @@ def headline(result: Result) -> list[Headline]:
         if value is None:
             continue
         better = "higher is better" if FIGURES[figure] else "lower is better"
-        shown.append(Headline(NAMES[figure], three_digits(value), _interval(result, figure), better))
+        interval = _interval(result, figure)
+        shown.append(Headline(NAMES[figure], three_digits(value), interval, better))
     return shown
 
 
 def summary(results: Sequence[Result]) -> Table:
     """The same, a row per result."""
-    rows = []
+    headings = [*map(heading, HEADLINE), "images"]
+    table = Table("Headline figures", headings)
     for result in results:
-        cells = [three_digits(result.metrics[figure]) for figure in HEADLINE]
-        images = str(result.metrics["num_images"])
-        rows.append(Row(result.label, [*cells, images]))
-    headings = [heading(figure) for figure in HEADLINE]
-    return Table("The results", [*headings, "images"], rows)
+        cells = []
+        for figure in HEADLINE:
+            cells.append(three_digits(result.metrics[figure]))
+        cells.append(str(result.metrics["num_images"]))
+        table.add(result.label, cells)
+    return table
 
 
 def figures(results: Sequence[Result]) -> Table:
     """Every figure with its interval, then the counts; a column per result."""
-    rows = []
+    labels = [result.label for result in results]
+    table = Table("Every figure, with its 95 % bootstrap interval over the images", labels)
+    missing = not_measured(results)
     for figure in FIGURES:
-        if _is_measured(results, figure):
+        if NAMES[figure] not in missing:
             cells = [_with_interval(result, figure) for result in results]
-            rows.append(Row(heading(figure), cells))
+            table.add(heading(figure), cells)
     for name in results[0].flat:
         if name.startswith("num_"):
             cells = [str(result.metrics[name]) for result in results]
-            rows.append(Row(NAMES[name], cells))
-    labels = [result.label for result in results]
-    return Table("Every figure, with its 95 % bootstrap interval over the images", labels, rows)
+            table.add(NAMES[name], cells)
+    return table
 
 
 def not_measured(results: Sequence[Result]) -> list[str]:
     """Names of the figures that no result has."""
-    return [NAMES[figure] for figure in FIGURES if not _is_measured(results, figure)]
-
-
-def _is_measured(results: Sequence[Result], figure: str) -> bool:
-    return any(result.metrics[figure] is not None for result in results)
+    names = []
+    for figure, name in NAMES.items():
+        if all(result.metrics[figure] is None for result in results):
+            names.append(name)
+    return names
 
 
 def _with_interval(result: Result, figure: str) -> str:
@@ -129,21 +134,30 @@ def _interval(result: Result, figure: str) -> str:
 
 def issues(samples: Sequence[dict]) -> Table | None:
     """Kinds of defect that images have and texts name; None where no image lists its defects."""
-    there, named, both = Counter(), Counter(), Counter()
+    there = Counter()
+    named = Counter()
+    both = Counter()
     for sample in samples:
         if sample["issues_there"] is None:
             continue
         there.update(sample["issues_there"])
         named.update(sample["issues_named"])
-        both.update(set(sample["issues_there"]) & set(sample["issues_named"]))
-    rows = []
-    for kind in sorted(there | named):
-        precision = both[kind] / named[kind] if named[kind] else None
-        recall = both[kind] / there[kind] if there[kind] else None
-        rates = [three_digits(precision), three_digits(recall)]
-        rows.append(Row(kind, [str(there[kind]), str(named[kind]), *rates]))
+        both.update(set(sample["issues_there"]).intersection(sample["issues_named"]))
     headings = ["images that have it", "texts that name it", "precision ↑", "recall ↑"]
-    return Table("Kinds of defect that the texts name", headings, rows) if rows else None
+    table = Table("Kinds of defect that the texts name", headings)
+    for kind in sorted(there | named):
+        cells = [
+            str(there[kind]),
+            str(named[kind]),
+            _share(both[kind], named[kind]),
+            _share(both[kind], there[kind]),
+        ]
+        table.add(kind, cells)
+    return table if table.rows else None
+
+
+def _share(part: int, whole: int) -> str:
+    return three_digits(part / whole) if whole else UNKNOWN
 
 
 def settings(values: dict) -> list[Row]:
@@ -152,8 +166,9 @@ def settings(values: dict) -> list[Row]:
     for name, value in values.items():
         if value is None or name in _NOT_LISTED:
             continue
-        text = three_digits(value) if isinstance(value, float) else str(value)
-        rows.append(Row(name, [text]))
+        if isinstance(value, float):
+            value = three_digits(value)
+        rows.append(Row(name, [str(value)]))
     return rows
 
 
