@@ -3,12 +3,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import heie_hf
+from heie_hf.cli import evaluate as command
 from heie_hf.cli import main
 from heie_hf.data.synthetic import synthesize
+from heie_hf.evaluation.measure import HeatmapSource
+from heie_hf.modeling.configuration_heie import HEIEConfig
 from tests.metrics.chat_server import Server
 
 ROOT = Path(heie_hf.__file__).resolve().parents[1]
@@ -75,6 +79,11 @@ def test_a_named_data_set_beside_a_folder(evaluate, scenes, images, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "The paper, AbHuman val</caption>" in page
     assert "The paper, RichHF-18K test (955 images)</caption>" in page
+
+
+def test_the_choices_are_those_of_the_model_and_of_the_evaluation():
+    assert list(command.Fusion) == list(get_args(HEIEConfig.__annotations__["fusion"]))
+    assert list(command.HeatmapSource) == list(get_args(HeatmapSource))
 
 
 @pytest.mark.parametrize(

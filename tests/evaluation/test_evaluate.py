@@ -236,7 +236,25 @@ def test_rows_that_the_loader_refused_are_listed(run, tmp_path):
 
 def test_equal_ids_are_kept_apart(data):
     doubled = EvaluationData("doubled", data.rows.select([0, 0, 1]))
-    assert doubled.keys == [data.keys[0], f"{data.keys[0]}#2", data.keys[1]]
+    first = data.keys[0]
+    assert doubled.keys == [first, f"{first}#2", data.keys[1]]
+    rows = doubled.rows.remove_columns("id").add_column("id", [first, first, f"{first}#2"])
+    assert EvaluationData("named so", rows).keys == [first, f"{first}#2", f"{first}#2#2"]
+
+
+def test_a_heatmap_that_has_gone_is_a_failure_of_its_image(run, tmp_path):
+    folder = tmp_path / "scenes"
+    synthesize(3, 11, folder)
+    data = read_data(str(folder))
+    sorted((folder / "artifact_map").iterdir())[1].unlink()
+    result = run(data=data, text="none")
+    assert result.failures == [(data.keys[1], "its heatmap: no such file or directory")]
+    assert [sample["key"] for sample in result.samples] == [data.keys[0], data.keys[2]]
+
+
+def test_a_text_for_training_is_refused(run):
+    with pytest.raises(EvaluationError, match="generated, none, reference, not 'swapped'"):
+        run(text="swapped")
 
 
 def test_several_data_sets_and_fusions_give_a_joint_report(data, evaluated, tmp_path):
