@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from importlib.metadata import PathDistribution
+from importlib.metadata import PathDistribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,30 @@ def test_rooms_are_imported_from_the_wheel(built, installed, room):
 
 def test_import_leaves_the_heavy_optional_parts_alone(installed):
     assert not {"datasets", "evaluate", "matplotlib", "pandas", "peft"} & set(installed["loaded"])
+
+
+def test_predicting_needs_no_extra(built, distribution):
+    """`make demo` installs none: the command runs where no package is that only an extra asks for."""
+    requirements = [Requirement(text) for text in distribution.requires]
+    required = {canonicalize_name(each.name) for each in requirements if each.marker is None}
+    optional = {canonicalize_name(each.name) for each in requirements} - required
+    absent = []
+    for module, owners in packages_distributions().items():
+        if {canonicalize_name(owner) for owner in owners} <= optional:
+            absent.append(module)
+    assert {"matplotlib", "pytest", "scipy"} <= set(absent)
+    arguments = ["heie", "predict", str(ROOT / "examples" / "images" / "sign.png"), "--no-explain"]
+    code = f"""
+import sys
+sys.path.insert(0, {str(built / "site")!r})
+sys.modules.update(dict.fromkeys({absent}))
+sys.argv = {arguments}
+from heie_hf.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=built)
+    assert result.returncode == 0, result.stderr
+    assert 0 < json.loads(result.stdout)["score"] < 1
 
 
 def test_metadata(distribution):
