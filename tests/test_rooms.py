@@ -16,7 +16,7 @@ ORDER = (
     {"data", "metrics"},
     {"conversion"},
     {"prediction"},
-    {"hub"},
+    {"hub", "annotation"},
     {"training"},
     {"evaluation"},
     {"recipes"},

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from pathlib import Path
 from time import sleep, time
 from typing import Any
@@ -80,6 +81,7 @@ class Chat:
     backoff: float = 1.0
     key_variable: str = field(kw_only=True)
     _is_plain: bool = field(default=False, init=False, repr=False)  # the server knows no response_format
+    _was_heard: bool = field(default=False, init=False, repr=False)  # the server is alive
 
     def __post_init__(self):
         _completions_url(self.base_url)
@@ -89,19 +91,19 @@ class Chat:
         """`base_url` without user, password and query, fit to be shown."""
         return bare_addresses(self.base_url)
 
-    def ask(self, questions: Sequence[Question], parse: Parse, progress: str = "answered") -> list[Answer]:
+    def ask(self, questions: Sequence[Question], parse: Parse, progress: str | None = "answered") -> list[Answer]:
         """The answers, in the order of the questions; one that cannot be had is an Answer with an error.
 
         Args:
             parse: turns a text into the answer's value; a ValueError of it means that the text is of no use, and the
                 question is asked again. Remembered texts go through it, too.
-            progress: beside the progress bar.
+            progress: beside the progress bar; None shows none.
 
         Raises:
             ChatError: if the server refuses key or model, its account is empty (429 with "insufficient_quota"), it
                 gives no answer at all to the first question, or the cache cannot be read or written.
         """
-        cache = self._open_cache()
+        cache = self._cache
         answers = [self._remembered(question, parse, cache) for question in questions]
         open_places = [place for place, answer in enumerate(answers) if answer is None]
         if not open_places:
@@ -111,18 +113,22 @@ class Chat:
             return self._answer(questions[place], parse, cache)
 
         with redacted_logs(self._redact):
-            first, *others = open_places
-            answers[first] = answer(first)  # alone: a dead server fails once, not a thousand times
-            if not answers[first].was_heard:
-                raise ChatError(f"{self.server}: {answers[first].error}")
+            if not self._was_heard:
+                first = open_places.pop(0)
+                answers[first] = answer(first)  # alone: a dead server fails once, not a thousand times
+                if not answers[first].was_heard:
+                    raise ChatError(f"{self.server}: {answers[first].error}")
+                self._was_heard = True
+            is_hidden = True if progress is None else None  # None: where there is no terminal
             with ThreadPoolExecutor(self.concurrency) as pool:
-                fresh = pool.map(answer, others)
-                shown = tqdm(fresh, desc=progress, total=len(others), unit="question", disable=None)
-                for place, fresh_answer in zip(others, shown, strict=True):
+                fresh = pool.map(answer, open_places)
+                shown = tqdm(fresh, desc=progress, total=len(open_places), unit="question", disable=is_hidden)
+                for place, fresh_answer in zip(open_places, shown, strict=True):
                     answers[place] = fresh_answer
         return answers
 
-    def _open_cache(self) -> AnswerCache:
+    @cached_property
+    def _cache(self) -> AnswerCache:
         try:
             return AnswerCache(self.cache)
         except OSError as error:

@@ -1,6 +1,6 @@
 """The `heie` command: its subcommands, one module each. What takes long to import is imported where it is used.
 
-Exit status: 0, or 1 where an item failed (`heie: PATH: reason` on stderr, the rest goes on) , a disk is full, or the
+Exit status: 0, or 1 where an item failed (`heie: PATH: reason` on stderr, the rest goes on), a disk is full, or the
 reader of stdout is gone; 2 for a usage error; 130 after Ctrl-C.
 """
 
@@ -12,7 +12,7 @@ import typer
 from heie_hf import __version__
 from heie_hf.prediction.paths import printable
 
-from . import convert, evaluate, predict, push, synthesize, train
+from . import annotate, convert, evaluate, predict, push, synthesize, train
 from .failures import disk_failure
 from .records import print_records
 
@@ -52,6 +52,7 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(evaluate.evaluate)
 app.command()(evaluate.compare)
 app.command()(synthesize.synthesize)
+app.command()(annotate.annotate)
 app.command()(convert.convert)
 app.command()(push.push)
 app.command()(version)

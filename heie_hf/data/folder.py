@@ -2,7 +2,7 @@
 
 Each line has `image` and may have `id`, `heatmap`, `misalignment_heatmap` (paths from the folder), `score` and the
 other scores, `prompt`, and the text: `conversations` with a "gpt" turn, or `description`, `regions`, `analysis`.
-`defects.jsonl` beside it, if there, has lines of `id` and `defects`.
+`defects.jsonl` beside it, if there, has lines of `id` and `defects`, whose `mask` is a path from the folder, too.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from heie_hf.processing.explanation_heie import SECTIONS, Explanation, parse
 
-from .fields import Entries, explanation_cells, fail, heatmap_cell, image_cell, required, unit_score
+from .fields import Entries, Size, explanation_cells, fail, heatmap_cell, image_cell, required, unit_score
 from .schema import FEATURES
 
 HOME = "https://github.com/yfthu/HEIE"
@@ -86,12 +86,16 @@ def make_row(record: dict, folder: Path) -> dict:
         if score is not None:
             row[name] = unit_score(score, name)
     if record.get("defects") is not None:
-        row["defects"] = [_known_fields(defect) for defect in record["defects"]]
+        row["defects"] = [_defect(defect, folder, size) for defect in record["defects"]]
     return row
 
 
-def _known_fields(defect: dict) -> dict:
-    return {name: defect.get(name) for name in DEFECT}
+def _defect(record: dict, folder: Path, size: Size) -> dict:
+    """The fields of the schema; the mask is a path from the folder."""
+    defect = {name: record.get(name) for name in DEFECT}
+    if defect["mask"] is not None:
+        defect["mask"] = _of(str(defect["mask"]), heatmap_cell, folder / str(defect["mask"]), size)
+    return defect
 
 
 def _check_types(record: dict) -> None:

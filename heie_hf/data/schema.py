@@ -6,7 +6,8 @@ from datasets import Features, Image, List, Value
 #: `heatmap` and `misalignment_heatmap` are L images of the image's own size, 0..255 standing for [0, 1],
 #: 0 = plausible.
 #: `score` and the other scores are in [0, 1], higher is better (`score`: 1 = plausible).
-#: `box` of a defect is x0, y0, x1, y1 in pixels of the image; its severity is in [0, 1].
+#: `box` of a defect is x0, y0, x1, y1 in pixels of the image; its severity is in [0, 1]; `text` is the line of the
+#: analysis that speaks of it; `mask` is an L image of the image's own size, 255 inside.
 FEATURES = Features(
     {
         "id": Value("string"),
@@ -27,6 +28,8 @@ FEATURES = Features(
                 "part": Value("string"),
                 "box": List(Value("float32"), length=4),
                 "severity": Value("float32"),
+                "text": Value("string"),
+                "mask": Image(),
             }
         ),
     }

@@ -49,7 +49,8 @@ def test_plain_keys_instead_of_a_conversation(tmp_path):
     [row] = load("folder", root=tmp_path, split="dev")
     assert (row["id"], row["prompt"], row["overall_score"], row["score"]) == ("1", "a cat", 0.25, None)
     assert (row["description"], row["regions"], row["analysis"]) == ("A cat.", "the left paw", None)
-    assert row["defects"] == [{"kind": "melted", "part": None, "box": [1, 2, 3, 4.5], "severity": None}]
+    unknown = {"part": None, "severity": None, "text": None, "mask": None}
+    assert row["defects"] == [{"kind": "melted", "box": [1, 2, 3, 4.5], **unknown}]
     assert load("folder", root=tmp_path, split="dev").split == "dev"
 
 

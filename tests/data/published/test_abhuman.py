@@ -54,7 +54,14 @@ def test_boxes_become_the_union_heatmap(root, packed, streaming):
     assert (np.asarray(rows["two"]["heatmap"]) == expected).all()
     assert rows["two"]["heatmap"].mode == "L" and rows["two"]["image"].size == (40, 20)
     assert rows["two"]["score"] is None and rows["two"]["description"] is None
-    assert rows["two"]["defects"][0] == {"kind": "3", "part": None, "box": [10, 7.5, 30, 12.5], "severity": None}
+    unknown = {"text": None, "mask": None}
+    assert rows["two"]["defects"][0] == {
+        "kind": "3",
+        "part": None,
+        "box": [10, 7.5, 30, 12.5],
+        "severity": None,
+        **unknown,
+    }
     assert rows["edge"]["defects"][0]["box"] == pytest.approx([34, 0, 40, 20])  # clipped at the border
     for clean in ("none", "unlabelled"):
         assert rows[clean]["defects"] == [] and rows[clean]["heatmap"].getextrema() == (0, 0)

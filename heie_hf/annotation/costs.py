@@ -1,0 +1,46 @@
+"""What an annotation will cost, before it begins: calls and tokens."""
+
+import math
+from dataclasses import dataclass
+
+from .stages import FILTER_TOKENS
+
+#: Tokens of a question's words and of an answer, measured roughly on texts of the published kind.
+FILTER_WORDS = 150
+FREE_WORDS, FREE_ANSWER = 250, 350
+FORMAT_WORDS, FORMAT_ANSWER = 900, 200
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Calls and tokens, if every answer is good at once."""
+
+    images: int
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def image_tokens(width: int, height: int) -> int:
+    """Of a picture at high detail by OpenAI's classic rule: 85, and 170 for each tile of 512 pixels.
+
+    The picture is first brought into 2048 x 2048, then to a shorter side of at most 768. Other models differ.
+    """
+    scale = min(1.0, 2048 / max(width, height))
+    scale *= min(1.0, 768 / (min(width, height) * scale))
+    tiles = math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
+    return 85 + 170 * tiles
+
+
+def estimate(sizes: list[tuple[int, int]], num_images: int, num_samples: int) -> Estimate:
+    """From the sizes (W, H) of the first images, for `num_images` of them with `num_samples` texts each."""
+    picture = sum(image_tokens(*size) for size in sizes) / len(sizes)
+    per_text = FREE_WORDS + picture + FORMAT_WORDS
+    prompt = FILTER_WORDS + picture + num_samples * per_text
+    completion = FILTER_TOKENS / 2 + num_samples * (FREE_ANSWER + FORMAT_ANSWER)
+    return Estimate(
+        images=num_images,
+        calls=num_images * (1 + 2 * num_samples),
+        prompt_tokens=round(num_images * prompt),
+        completion_tokens=round(num_images * completion),
+    )
