@@ -81,7 +81,8 @@ def blend(image: Image.Image, heatmap: Heatmap, max_alpha: float = 0.8) -> Image
     """
     grey = _as_grey(heatmap, image.size)
     opacity = [round(max_alpha * level) for level in range(256)]
-    return Image.composite(colorize(grey), image.convert("RGB"), grey.point(opacity))
+    mask = grey.point(opacity)
+    return Image.composite(colorize(grey), image.convert("RGB"), mask)
 
 
 def _draw_contour(picture: Image.Image, grey: Image.Image, threshold: float) -> None:
@@ -114,13 +115,15 @@ def _scale(height: int, score: float | None) -> Image.Image:
     column = Image.new("RGB", (5 * size, height), _PAPER)
     draw = ImageDraw.Draw(column)
     ramp = np.linspace(1, 0, bottom - top)
-    colours = colorize(ramp[:, None]).resize((size, len(ramp)))
-    column.paste(colours, (left, top))
+    colours = colorize(ramp[:, None])
+    column.paste(colours.resize((size, len(ramp))), (left, top))
+    start = left + size
+    end = start + size // 2
+    thickness = max(1, size // 12)
     for tick in (0, 0.25, 0.5, 0.75, 1):
-        y = round(bottom - 1 - tick * (len(ramp) - 1))
-        start = left + size
-        end = start + size // 2
-        draw.line([(start, y), (end, y)], fill=_INK, width=max(1, size // 12))
+        way_up = tick * (len(ramp) - 1)
+        y = round(bottom - 1 - way_up)
+        draw.line([(start, y), (end, y)], fill=_INK, width=thickness)
         draw.text((end + size // 4, y), f"{tick:g}", fill=_INK, font=font, anchor="lm")
     if score is not None:
         text = f"score\n{score:.2f}"
@@ -128,15 +131,17 @@ def _scale(height: int, score: float | None) -> Image.Image:
     return column
 
 
-def _beside(pictures: list[Image.Image], gap: int = 0) -> Image.Image:
+def beside(pictures: list[Image.Image], gap: int = 0) -> Image.Image:
     """Pictures in a row on white, aligned at the top."""
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    height = max(picture.height for picture in pictures)
-    row = Image.new("RGB", (width, height), _PAPER)
+    places = []
     x = 0
     for picture in pictures:
-        row.paste(picture, (x, 0))
+        places.append(x)
         x += picture.width + gap
+    height = max(picture.height for picture in pictures)
+    row = Image.new("RGB", (x - gap, height), _PAPER)
+    for picture, place in zip(pictures, places):
+        row.paste(picture, (place, 0))
     return row
 
 
@@ -171,21 +176,23 @@ def overlay(
     if not scale:
         return picture
     height = max(picture.height, _SHORTEST_SCALE)
-    return _beside([picture, _scale(height, score)])
+    return beside([picture, _scale(height, score)])
 
 
 def _wrap(text: str, width: int, font: ImageFont.ImageFont) -> list[str]:
     """Lines of at most `width` pixels; words longer than that are broken."""
     lines = []
     for paragraph in text.splitlines() or [""]:
-        line = ""
+        pieces = []
         for word in paragraph.split():
-            for piece in _pieces(word, width, font):
-                longer = f"{line} {piece}" if line else piece
-                if line and font.getlength(longer) > width:
-                    lines.append(line)
-                    longer = piece
-                line = longer
+            pieces += _pieces(word, width, font)
+        line = ""
+        for piece in pieces:
+            longer = f"{line} {piece}".strip()
+            if line and font.getlength(longer) > width:
+                lines.append(line)
+                longer = piece
+            line = longer
         lines.append(line)
     return lines
 
@@ -246,8 +253,10 @@ def panel(
         RGB image.
     """
     ratio = min(side / image.height, 2 * side / image.width)
-    size = [max(1, round(length * ratio)) for length in image.size]
-    small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    width = max(1, round(image.width * ratio))
+    height = max(1, round(image.height * ratio))
+    small = image.convert("RGB")
+    small = small.resize((width, height), Image.Resampling.LANCZOS)
     largest = float(np.max(uncertainty))
     relative = uncertainty / largest if largest > 0 else uncertainty
     pictures = {
@@ -257,5 +266,7 @@ def panel(
     }
     font_size = max(side // 24, 11)
     pictures["explanation"] = _text_block(text, round(1.5 * side), font_size)
-    columns = [_titled(picture, title, font_size) for title, picture in pictures.items()]
-    return _beside(columns, gap=font_size)
+    columns = []
+    for title, picture in pictures.items():
+        columns.append(_titled(picture, title, font_size))
+    return beside(columns, gap=font_size)

@@ -12,7 +12,7 @@ from transformers.trainer_callback import CallbackHandler
 
 from heie_hf.files import whole_file
 from heie_hf.metrics import heatmap_metrics, score_metrics
-from heie_hf.visualization import Heatmap, overlay
+from heie_hf.visualization import Heatmap, beside, overlay
 
 HEATMAP_FIGURES = ("mse", "mse_gt0", "kld", "cc", "sim", "nss", "auc_judd")
 SCORE_FIGURES = ("plcc", "srcc", "krcc", "rmse")
@@ -70,12 +70,7 @@ def comparison(
     if reference is not None:
         pictures.append(overlay(small, reference, scale=False))
     pictures.append(overlay(small, predicted, score))
-    row = Image.new("RGB", (sum(picture.width for picture in pictures), side))
-    x = 0
-    for picture in pictures:
-        row.paste(picture, (x, 0))
-        x += picture.width
-    return row
+    return beside(pictures)
 
 
 class Overlays(TrainerCallback):
