@@ -34,7 +34,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     draft = _new_draft(path)
     try:
-        with _naming(path):
+        with disk_errors_name(path):
             yield draft
             os.replace(draft, path)
     finally:
@@ -57,7 +57,7 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     draft = _new_draft(path)
     draft.mkdir()
     try:
-        with _naming(path):
+        with disk_errors_name(path):
             yield draft
             if path.exists():
                 path.rmdir()
@@ -80,7 +80,7 @@ def disk_error_number(error: BaseException) -> int | None:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def disk_errors_name(path: Path) -> Iterator[None]:
     """An error of the disk names the file that was to be written: a write alone does not, nor does a draft's name."""
     try:
         yield

@@ -41,6 +41,8 @@ class NumberedItems(Dataset):
     def __getitem__(self, index: int) -> Item:
         try:
             return Item(index, self.rows[index])
+        except ValueError as error:  # says itself what is wrong
+            return Item(index, error=" ".join(str(error).split()))
         except Exception as error:  # whatever the decoder of the data set raises
             message = " ".join(str(error).split())
             return Item(index, error=f"{type(error).__name__}: {message}")

@@ -12,6 +12,10 @@ from PIL import Image
 from heie_hf.files import whole_file
 
 RESULT_SUFFIXES = (".heatmap.png", ".overlay.png")
+# File systems take 255 bytes for a name, of which the suffix is 12; Linux takes 4,096 for a path, part of which is the
+# output folder's.
+MAX_STEM_BYTES = 255 - 12
+MAX_PATH_BYTES = 2048
 # Pictures that Pillow cannot open: in a folder they are refused by name instead of being passed over in silence.
 MORE_EXTENSIONS = {".svg", ".heic", ".heif", ".jxl"}
 NO_PICTURES = {"BUFR", "GRIB", "HDF5", "MPEG"}  # formats that Pillow merely recognises
@@ -90,7 +94,8 @@ def _image_extensions() -> set[str]:
 def output_names(images: list[ImageFile]) -> list[str]:
     """One relative name per image, without suffix: its place below its folder, more of the path where names collide.
 
-    The same images always get the same names, and no two names are equal, not even where case is ignored.
+    The same images always get the same names, and no two names are equal, not even where case is ignored. A name
+    that is too long for a file system ends in a digest of what it would be.
     """
     paths = [os.path.abspath(image.path) for image in images]
     base = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
@@ -103,7 +108,24 @@ def output_names(images: list[ImageFile]) -> list[str]:
     ):
         count = Counter(name.casefold() for name in names)
         names = [name if count[name.casefold()] == 1 else more for name, more in zip(names, longer)]
-    return names
+    return [_short_enough(name) for name in names]
+
+
+def _short_enough(name: str) -> str:
+    """The name itself, or what fits of it with its digest; one that is too deep loses its folders."""
+    folder, stem = os.path.split(name)
+    is_deep = len(os.fsencode(name)) > MAX_PATH_BYTES
+    if not is_deep and len(os.fsencode(stem)) <= MAX_STEM_BYTES:
+        return name
+    ending = f"-{_digest(name)}"
+    while len(os.fsencode(stem + ending)) > MAX_STEM_BYTES:
+        stem = stem[:-1]
+    return os.path.join("" if is_deep else folder, stem + ending)
+
+
+def picture_paths(folder: Path, name: str) -> dict[str, Path]:
+    """Where the pictures of a result are: "heatmap" and "overlay"."""
+    return {"heatmap": folder / f"{name}.heatmap.png", "overlay": folder / f"{name}.overlay.png"}
 
 
 def _stem(path: str) -> str:

@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def test_one_line_of_json_and_two_pictures_per_image(predict, folder, tmp_path):
         assert row["overlay"] == str(out / f"{name}.overlay.png")
         assert Image.open(row["heatmap"]).size == size
         assert Image.open(row["overlay"]).width > size[0]
-    assert len([path for path in out.rglob("*") if path.is_file()]) == 8
+    assert len([path for path in out.rglob("*") if path.is_file()]) == 9
+    assert [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()] == rows
 
 
 def test_a_second_run_writes_the_same_files(predict, folder):
@@ -137,6 +139,7 @@ def usage_mistakes(tmp_path):
         "damaged model": ["predict", image, "--model", tmp_path / "damaged"],
         "no such device": ["predict", image, "--device", "quantum"],
         "no such dtype": ["predict", image, "--dtype", "float3"],
+        "nothing to resume": ["predict", image, "--resume"],
         "output-dir is a file": ["predict", image, "--output-dir", image],
         "no number": ["synthesize", "--num-images", "many", "--output-dir", tmp_path],
         "how many scenes": ["synthesize", "--output-dir", tmp_path],

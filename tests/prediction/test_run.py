@@ -18,6 +18,6 @@ def test_an_image_for_which_the_model_gives_nan_is_reported(make_tiny_model, tin
     paths.insert(1, str(tmp_path / "missing.png"))
     reports = []
     results = list(predict_files(pipe, paths, lambda *report: reports.append(report), explain=False, batch_size=2))
-    assert results == []
+    assert results == [(path, None) for path in paths]
     nan = "the model gave NaN or infinity (score)"
     assert dict(reports) == {**dict.fromkeys(paths, nan), paths[1]: "no such file or directory"}
