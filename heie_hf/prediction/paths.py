@@ -53,33 +53,42 @@ def find_images(
     Args:
         report: called with path and reason for a folder that cannot be read or holds no image.
     """
-    found: dict[str, ImageFile] = {}
+    images: dict[str, ImageFile] = {}
     for source in sources:
         if os.path.isdir(source):
-            images = [ImageFile(path, source) for path in _walk(source, report, output_dir)]
-            if not images:
+            paths = _walk(source, report, output_dir)
+            root = source
+            if not paths:
                 report(source, "no images in this folder")
         else:
-            images = [ImageFile(source, os.path.dirname(source))]
-        for image in images:
-            found.setdefault(os.path.abspath(image.path), image)
-    return list(found.values())
+            paths = [source]
+            root = os.path.dirname(source)
+        for path in paths:
+            images.setdefault(os.path.abspath(path), ImageFile(path, root))
+    return list(images.values())
 
 
 def _walk(folder: str, report: Callable[[str, str], None], output_dir: str | os.PathLike | None) -> list[str]:
+    def report_error(error: OSError) -> None:
+        report(error.filename, error.strerror)
+
     extensions = _image_extensions()
-    seen = {os.path.realpath(output_dir)} - {os.path.realpath(folder)} if output_dir else set()
+    seen = set()
+    if output_dir and os.path.realpath(output_dir) != os.path.realpath(folder):
+        seen.add(os.path.realpath(output_dir))
     paths = []
-    for here, folders, names in os.walk(
-        folder, followlinks=True, onerror=lambda error: report(error.filename, error.strerror)
-    ):
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=report_error):
         folders.sort()
-        if os.path.realpath(here) in seen:  # a loop of links, or the place that the results go to
+        real = os.path.realpath(here)
+        if real in seen:  # a loop of links, or the place that the results go to
             folders.clear()
             continue
-        seen.add(os.path.realpath(here))
-        paths += [os.path.join(here, name) for name in names if os.path.splitext(name)[1].lower() in extensions]
-    return sorted(path for path in paths if not path.endswith(RESULT_SUFFIXES))
+        seen.add(real)
+        for name in names:
+            extension = os.path.splitext(name)[1].lower()
+            if extension in extensions and not name.endswith(RESULT_SUFFIXES):
+                paths.append(os.path.join(here, name))
+    return sorted(paths)
 
 
 def _image_extensions() -> set[str]:
@@ -87,8 +96,11 @@ def _image_extensions() -> set[str]:
     from heie_hf.processing.image_files_heie import image_suffixes  # not at the top: it imports torch
 
     refused = Image.OPEN.keys() - NO_PICTURES
-    known = Image.registered_extensions().items()  # among them .pdf, which Pillow only writes
-    return image_suffixes() | {extension for extension, name in known if name in refused} | MORE_EXTENSIONS
+    extensions = image_suffixes() | MORE_EXTENSIONS
+    for extension, name in Image.registered_extensions().items():  # among them .pdf, which Pillow only writes
+        if name in refused:
+            extensions.add(extension)
+    return extensions
 
 
 def output_names(images: list[ImageFile]) -> list[str]:
@@ -98,17 +110,29 @@ def output_names(images: list[ImageFile]) -> list[str]:
     that is too long for a file system ends in a digest of what it would be.
     """
     paths = [os.path.abspath(image.path) for image in images]
-    base = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
-    below_base = [os.path.relpath(path, base) for path in paths]
-    names = [os.path.relpath(_stem(path), os.path.abspath(image.root)) for path, image in zip(paths, images)]
-    for longer in (
-        [_stem(path) for path in below_base],
-        below_base,
-        [f"{name}-{_digest(path)}" for name, path in zip(below_base, paths)],
-    ):
-        count = Counter(name.casefold() for name in names)
-        names = [name if count[name.casefold()] == 1 else more for name, more in zip(names, longer)]
+    folders = [os.path.dirname(path) for path in paths]
+    base = os.path.commonpath(folders) if folders else ""
+    short, longer, with_extension, unique = [], [], [], []
+    for image, path in zip(images, paths, strict=True):
+        below_base = os.path.relpath(path, base)
+        short.append(os.path.relpath(_stem(path), os.path.abspath(image.root)))
+        longer.append(_stem(below_base))
+        with_extension.append(below_base)
+        unique.append(f"{below_base}-{_digest(path)}")
+    names = short
+    for alternatives in (longer, with_extension, unique):
+        names = _without_collisions(names, alternatives)
     return [_short_enough(name) for name in names]
+
+
+def _without_collisions(names: list[str], alternatives: list[str]) -> list[str]:
+    """The alternative for each name that is there more than once."""
+    count = Counter(name.casefold() for name in names)
+    chosen = []
+    for name, alternative in zip(names, alternatives, strict=True):
+        is_unique = count[name.casefold()] == 1
+        chosen.append(name if is_unique else alternative)
+    return chosen
 
 
 def _short_enough(name: str) -> str:

@@ -55,9 +55,9 @@ def finished_images(folder: Path, names: dict[str, str]) -> dict[str, dict[str, 
     for path, name in names.items():
         record = records.get(as_text(path), {})
         pictures = picture_paths(folder, name)
-        has_pictures = all(picture.is_file() for picture in pictures.values())
-        same_pictures = all(record.get(kind) == as_text(picture) for kind, picture in pictures.items())
-        if has_pictures and same_pictures:
+        missing = [kind for kind, picture in pictures.items() if not picture.is_file()]
+        renamed = [kind for kind, picture in pictures.items() if record.get(kind) != as_text(picture)]
+        if not missing and not renamed:
             finished[path] = record
     return finished
 

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from heie_hf.prediction.paths import ImageFile, as_text, find_images, output_names, printable, save_png
+from heie_hf.prediction.paths import (
+    ImageFile,
+    as_text,
+    find_images,
+    output_names,
+    picture_paths,
+    printable,
+    save_png,
+)
 from heie_hf.processing.image_files_heie import image_suffixes
 
 
@@ -131,3 +139,31 @@ def test_every_format_that_can_be_read_counts_in_a_folder(tmp_path):
         (tmp_path / name).touch()
     found = find_images([str(tmp_path)], report=lambda path, reason: pytest.fail(reason))
     assert [Path(image.path).name for image in found] == names
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "ü" * 125 + "x", "字" * 83])
+def test_names_near_the_limit_of_file_systems_are_shortened(tmp_path, stem):
+    make(tmp_path / "in", f"{stem}.png", f"{stem[:-1]}y.png", f"sub/{stem}.png")
+    names = names_of(tmp_path / "in")
+    assert names == names_of(tmp_path / "in")
+    assert len(set(names.values())) == 3
+    for name in names.values():
+        pictures = picture_paths(tmp_path / "out", name)
+        for picture in pictures.values():
+            save_png(Image.new("L", (3, 2)), picture)
+        assert os.path.basename(name).startswith(stem[:50])
+        name.encode("utf-8")  # no character was cut in two
+    written = list((tmp_path / "out").rglob("*.png"))
+    assert len(written) == 6 and sum(path.parent.name == "sub" for path in written) == 2
+
+
+def test_names_that_fit_stay_as_they_are(tmp_path):
+    make(tmp_path, "x" * 243 + ".png")
+    assert list(names_of(tmp_path).values()) == ["x" * 243]
+
+
+def test_deep_paths_lose_their_folders():
+    deep = "/in/" + "/".join(["y" * 200] * 12)
+    names = output_names([ImageFile(f"{deep}/a.png", "/in"), ImageFile(f"{deep}/b.png", "/in")])
+    assert [os.path.dirname(name) for name in names] == ["", ""]
+    assert [name[:2] for name in names] == ["a-", "b-"]
