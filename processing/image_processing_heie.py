@@ -12,6 +12,8 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import (
 
 from .images_heie import upright_images
 
+Grid = tuple[int, int]  # columns and rows of patches
+
 MAX_AREA = 2**28  # pixels or heatmap cells of a whole image: a config from a stranger is refused before they are made
 
 
@@ -52,7 +54,7 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         """
         return upright_images(image_url_or_urls)
 
-    def get_patch_grid(self, height: int, width: int, images_kwargs: dict | None = None) -> tuple[int, int]:
+    def get_patch_grid(self, height: int, width: int, images_kwargs: dict | None = None) -> Grid:
         """(columns, rows) of an image of `height` x `width` pixels; `images_kwargs` as in a call, over defaults.
 
         Raises:
@@ -75,7 +77,7 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         columns, rows = self.get_patch_grid(height, width, images_kwargs)
         return columns * rows + 1
 
-    def cut_heatmap(self, heatmap: np.ndarray, patch_grid: tuple[int, int]) -> np.ndarray:
+    def cut_heatmap(self, heatmap: np.ndarray, patch_grid: Grid) -> np.ndarray:
         """A target heatmap cut exactly as its image was, so that cell and pixel show the same place.
 
         Args:
@@ -93,7 +95,7 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         thumbnail = area_means(heatmap, height, width)
         return np.stack([*patches, thumbnail])  # (N + 1, h, w)
 
-    def join_heatmap(self, patches: np.ndarray, patch_grid: tuple[int, int]) -> np.ndarray:
+    def join_heatmap(self, patches: np.ndarray, patch_grid: Grid) -> np.ndarray:
         """The inverse: (N + 1, h, w) back to one canvas (rows·h, columns·w); the thumbnail's map is left out."""
         columns, rows = patch_grid
         height, width = patches.shape[-2:]
@@ -146,7 +148,7 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         data = {"pixel_values": pixel_values, "num_patches": num_patches, "patch_grid": grids}
         return BatchFeature(data=data, tensor_type=return_tensors)
 
-    def _cut_image(self, image: np.ndarray, grid: tuple[int, int], size: SizeDict, resample) -> list[np.ndarray]:
+    def _cut_image(self, image: np.ndarray, grid: Grid, size: SizeDict, resample) -> list[np.ndarray]:
         """(3, H, W) to N + 1 arrays of (3, S, S)."""
         columns, rows = grid
         canvas_size = SizeDict(height=rows * size.height, width=columns * size.width)
@@ -186,7 +188,7 @@ def _means_of_rows(values: np.ndarray, count: int) -> np.ndarray:
     return sums * count / length
 
 
-def _cut(canvas: np.ndarray, grid: tuple[int, int]) -> list[np.ndarray]:
+def _cut(canvas: np.ndarray, grid: Grid) -> list[np.ndarray]:
     """(..., rows·h, columns·w) to columns x rows arrays of (..., h, w), row by row."""
     columns, rows = grid
     patches = []

@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 
 from .image_files_heie import decoding_errors, open_image
-from .pixels_heie import ImageError, array_images, upright_rgb
+from .pixels_heie import Array, ImageError, array_images, upright_rgb
+
+Images = Image.Image | list[Image.Image]
 
 LONGEST_NAME = 200  # of an image in an error: base64 that is damaged would fill the screen
 
 
-def upright_images(source: Any) -> Image.Image | list[Image.Image]:
+def upright_images(source: Any) -> Images:
     """One image in any form as an upright RGB picture, several (however nested) as a flat list of them.
 
     Args:
@@ -54,7 +56,7 @@ def _upright_list(sources: list | tuple) -> list[Image.Image]:
     return images
 
 
-def _upright_array(array: np.ndarray | torch.Tensor) -> Image.Image | list[Image.Image]:
+def _upright_array(array: Array) -> Images:
     images = array_images(array)
     if isinstance(images, list):
         return [upright_rgb(image) for image in images]

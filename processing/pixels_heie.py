@@ -6,6 +6,8 @@ from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
 FLOAT_TOLERANCE = 0.01  # resampling and half precision overshoot [0, 1] by so much
+Array = np.ndarray | torch.Tensor
+
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 GREY_MODES = ("1", "L", "I", "F")
 
@@ -64,10 +66,11 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.uint8 and values.size:
         return values
     levels = unit_values(values) * 255
-    return levels.round().astype(np.uint8)
+    levels = levels.round()
+    return levels.astype(np.uint8)
 
 
-def as_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
+def as_numpy(array: Array) -> np.ndarray:
     """Any array on this machine's memory; bfloat16 and smaller floats, which NumPy lacks, as float32."""
     if isinstance(array, np.ndarray):
         return array
@@ -77,7 +80,7 @@ def as_numpy(array: np.ndarray | torch.Tensor) -> np.ndarray:
     return array.numpy()
 
 
-def array_images(array: np.ndarray | torch.Tensor) -> Image.Image | list[Image.Image]:
+def array_images(array: Array) -> Image.Image | list[Image.Image]:
     """An array of pixels as a PIL image (L, RGB or RGBA), a batch as a list of them.
 
     Args:
@@ -89,13 +92,14 @@ def array_images(array: np.ndarray | torch.Tensor) -> Image.Image | list[Image.I
     """
     shape = tuple(array.shape)
     if len(shape) == 2:
-        levels = eight_bits(as_numpy(array))
-        return Image.fromarray(levels)
+        values = as_numpy(array)
+        return Image.fromarray(eight_bits(values))
     if len(shape) not in (3, 4):
         raise ImageError(f"has the shape {shape}; give (H, W), (H, W, C), (C, H, W) or a batch of the latter two")
     is_tensor = isinstance(array, torch.Tensor)
     channels = _channel_axis(shape, is_tensor)
-    levels = eight_bits(as_numpy(array))
+    values = as_numpy(array)
+    levels = eight_bits(values)
     levels = np.moveaxis(levels, channels, -1)  # (..., H, W, C)
     if levels.shape[-1] == 1:
         levels = levels.squeeze(-1)
@@ -128,7 +132,8 @@ def orientation(image: Image.Image) -> int:
     """
     image.load()
     try:
-        tag = image.getexif().get(ExifTags.Base.Orientation)
+        exif = image.getexif()
+        tag = exif.get(ExifTags.Base.Orientation)
     except Exception:  # damaged metadata make Pillow raise anything
         return 1
     return tag if tag in TRANSPOSE_OF_ORIENTATION else 1
@@ -185,6 +190,7 @@ def _eight_bit_image(image: Image.Image) -> Image.Image:
     grey = Image.fromarray(eight_bits(values))
     transparent_level = image.info.get("transparency")
     if transparent_level is not None:  # a 16-bit PNG names one
-        alpha = Image.fromarray(values != transparent_level)
-        grey.putalpha(alpha.convert("L"))
+        opaque = Image.fromarray(values != transparent_level)
+        alpha = opaque.convert("L")
+        grey.putalpha(alpha)
     return grey

@@ -20,6 +20,9 @@ from .prompts_heie import CHAT_TEMPLATE, INSTRUCTIONS
 from .results_heie import ImageResult, image_result
 from .targets_heie import checked_targets
 
+Texts = str | list[str]
+Sizes = list[tuple[int, int]]  # height and width of each image
+
 IMAGE_TOKEN_NAMES = ("start_image_token", "end_image_token", "context_image_token")
 PADDING_ARGUMENTS = ("padding", "max_length", "pad_to_multiple_of")
 ASSESSED = ("score", "heatmap", "uncertainty")  # what a result needs of the model's outputs besides the text
@@ -97,9 +100,9 @@ class HEIEProcessor(ProcessorMixin):
     def __call__(
         self,
         images: ImageInput | None = None,
-        text: str | list[str] | None = None,
+        text: Texts | None = None,
         targets: list[dict] | None = None,
-        instruction: str | list[str] | None = None,
+        instruction: Texts | None = None,
         return_tensors: str | None = "pt",
         padding_side: str | None = None,
         **kwargs,
@@ -157,7 +160,7 @@ class HEIEProcessor(ProcessorMixin):
         batch["score_labels"] = np.array(scores, dtype=np.float32)
         return BatchFeature(batch, tensor_type=return_tensors)
 
-    def _get_num_multimodal_tokens(self, image_sizes: list[tuple[int, int]] | None = None, **kwargs) -> MultiModalData:
+    def _get_num_multimodal_tokens(self, image_sizes: Sizes | None = None, **kwargs) -> MultiModalData:
         """Patches and prompt tokens for images of these (height, width); serving engines plan with it."""
         if image_sizes is None:
             return MultiModalData()
@@ -188,7 +191,7 @@ class HEIEProcessor(ProcessorMixin):
             if prompt.count(self.image_token) != 1:
                 raise ValueError(f"every prompt needs exactly one {self.image_token}: one image, one assessment")
 
-    def _prompts(self, num_images: int, instruction: str | list[str] | None) -> list[str]:
+    def _prompts(self, num_images: int, instruction: Texts | None) -> list[str]:
         instructions = instruction or INSTRUCTIONS[0]
         if isinstance(instructions, str):
             instructions = [instructions] * num_images
@@ -216,8 +219,9 @@ class HEIEProcessor(ProcessorMixin):
             is_learnt = target["learn_text"] and target["explanation"]
             if not is_learnt:
                 answer_labels = [-100] * len(answer)
+            prompt_labels = [-100] * len(prompt)
             ids.append(prompt + answer)
-            labels.append([-100] * len(prompt) + answer_labels)
+            labels.append(prompt_labels + answer_labels)
         _check_lengths(ids, padding.get("max_length"))
         padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="np", **padding)
         padded_labels = np.full_like(padded["input_ids"], -100)
@@ -245,7 +249,9 @@ class HEIEProcessor(ProcessorMixin):
         after.append(self.score_token_id)
         after += closing
         after.append(self.tokenizer.eos_token_id)
-        return before + local_map_tokens + after, before + [-100] * num_local + after
+        ids = before + local_map_tokens + after
+        labels = before + [-100] * num_local + after
+        return ids, labels
 
     def _heatmap_labels(self, targets: list[dict], prompts: BatchFeature) -> np.ndarray:
         """The target heatmaps, cut as their images were: (P, h, w), NaN where unknown."""
@@ -259,9 +265,7 @@ class HEIEProcessor(ProcessorMixin):
             parts.append(part)
         return np.concatenate(parts)
 
-    def post_process(
-        self, outputs, target_sizes: list[tuple[int, int]] | None = None, input_length: int | None = None
-    ) -> list[dict]:
+    def post_process(self, outputs, target_sizes: Sizes | None = None, input_length: int | None = None) -> list[dict]:
         """The model's outputs in the frame of each image.
 
         Args:
