@@ -1,6 +1,6 @@
 """Two results on the same images, figure by figure: is the difference real?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heie_hf.metrics.bootstrap import NUM_RESAMPLES, Comparison, compare
@@ -18,6 +18,8 @@ MIN_IMAGES = 6
 
 _LABELS = ("target_score", "gt_sum", "issues_there")
 
+Value = float | None  # None where it is undefined
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -34,12 +36,12 @@ class Difference:
 
     figure: str
     num_images: int
-    a: float | None
-    b: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
+    a: Value
+    b: Value
+    difference: Value
+    low: Value
+    high: Value
+    p_value: Value
     better: str | None
 
     @property
@@ -98,22 +100,36 @@ def _differences(samples_a: list[dict], samples_b: list[dict], num_resamples: in
     num_images = support(samples_a)  # of both: each has what the other has
     differences = []
     for figure in FIGURES:
-        statistic_a, statistic_b = statistics_a[figure], statistics_b[figure]
-        if is_defined(statistic_a) and is_defined(statistic_b):
-            comparison = compare(statistic_a, statistic_b, confidence=CONFIDENCE, num_resamples=num_resamples)
-            value_a, value_b = statistic_a.value, statistic_b.value
-            differences.append(_difference(figure, num_images[figure], value_a, value_b, comparison))
+        of_a = statistics_a[figure]
+        of_b = statistics_b[figure]
+        if not is_defined(of_a) or not is_defined(of_b):
+            continue
+        comparison = compare(of_a, of_b, confidence=CONFIDENCE, num_resamples=num_resamples)
+        differences.append(_difference(figure, num_images[figure], of_a.value, of_b.value, comparison))
     return differences
 
 
 def _difference(figure: str, num_images: int, a: float, b: float, comparison: Comparison) -> Difference:
-    values = (finite(a), finite(b), finite(comparison.difference))
+    difference = Difference(
+        figure=figure,
+        num_images=num_images,
+        a=finite(a),
+        b=finite(b),
+        difference=finite(comparison.difference),
+        low=finite(comparison.low),
+        high=finite(comparison.high),
+        p_value=finite(comparison.p_value),
+        better=_better(figure, a, b, comparison),
+    )
     if num_images < MIN_IMAGES:
-        return Difference(figure, num_images, *values, low=None, high=None, p_value=None, better=None)
-    better = None
+        return replace(difference, low=None, high=None, p_value=None, better=None)
+    return difference
+
+
+def _better(figure: str, a: float, b: float, comparison: Comparison) -> str | None:
     leaves_out_zero = comparison.low > 0 or comparison.high < 0
-    if leaves_out_zero and abs(comparison.difference) > ROUNDING * max(abs(a), abs(b)):
-        a_is_better = (comparison.difference > 0) == FIGURES[figure]
-        better = "A" if a_is_better else "B"
-    bounds = (finite(comparison.low), finite(comparison.high))
-    return Difference(figure, num_images, *values, *bounds, finite(comparison.p_value), better)
+    rounding = ROUNDING * max(abs(a), abs(b))
+    if not leaves_out_zero or abs(comparison.difference) <= rounding:
+        return None
+    a_is_more = comparison.difference > 0
+    return "A" if a_is_more == FIGURES[figure] else "B"

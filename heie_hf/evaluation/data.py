@@ -48,7 +48,9 @@ class EvaluationData:
     @cached_property
     def keys(self) -> list[str]:
         """One per row, all different: its id; the second row of an id has "#2" behind it."""
-        keys, taken, repeats = [], set(), Counter()
+        keys = []
+        taken = set()
+        repeats = Counter()
         for row_id in self.rows["id"]:
             key = row_id
             while key in taken:
@@ -71,7 +73,7 @@ def read_data(name: str, root: str | None = None, split: str | None = None, **op
         FileNotFoundError, ValueError: as `load` does.
     """
     location = root or name
-    parent = os.path.join(os.path.dirname(os.path.abspath(location)), "")
+    parent = os.path.dirname(os.path.abspath(location)).rstrip(os.sep) + os.sep
     bad_rows: list[tuple[str, str]] = []
 
     def leave_out(place: str, reason: str) -> None:
@@ -81,16 +83,20 @@ def read_data(name: str, root: str | None = None, split: str | None = None, **op
     label = name if root else Path(name).resolve().stem
     if split:
         label = f"{label}-{split}"
-    source = {}
-    for key, value in {"dataset": name, "root": root, "split": split, **options}.items():
+    source = {"dataset": name, "root": root, "split": split, **options}
+    for key, value in source.items():
         source[key] = folder_name(value)
-    return EvaluationData(label, rows, source, bad_rows, _path_hash(location, *options.values()))
+    path_hash = _path_hash([location, *options.values()])
+    return EvaluationData(label, rows, source, bad_rows, path_hash)
 
 
-def _path_hash(*locations: str | int) -> str:
-    """Where the data are, without telling it."""
-    absolute = [os.path.abspath(value) if is_path(value) else value for value in locations]
-    return hashlib.sha256(repr(absolute).encode()).hexdigest()[:16]
+def _path_hash(values: list) -> str:
+    """Tells where the data are from other places, and does not say where they are."""
+    absolute = []
+    for value in values:
+        absolute.append(os.path.abspath(value) if is_path(value) else value)
+    digest = hashlib.sha256(repr(absolute).encode())
+    return digest.hexdigest()[:16]
 
 
 def is_path(value) -> bool:
@@ -119,7 +125,8 @@ def read_all(
     splits = _one_per_name(names, splits, "--split")
     data_sets = []
     for name, root, split in zip(names, roots, splits):
-        data_sets.append(read_data(name, root, split, **_loader_options(name, options)))
+        loader_options = _loader_options(name, options)
+        data_sets.append(read_data(name, root, split, **loader_options))
     return data_sets
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from heie_hf.metrics.text import text_nll
-from heie_hf.processing.explanation_heie import parse
+from heie_hf.processing.explanation_heie import SECTIONS, parse
 from heie_hf.text_sources import TextSource
 
 from .batches import Batch
@@ -39,10 +39,12 @@ class Predictor:
         inputs["mm_encoder_outputs"] = {"image": features}
         outputs = self._run(inputs)
         written = self._written_texts(outputs, batch)
-        records: dict[int, dict] = {}
+        records: dict[int, dict] = {}  # by their position in the batch
         for position in sound_images(outputs, batch.num_patches):
-            scores = {name: outputs[name][position].item() for name in SCORES}
-            records[position] = {"key": batch.keys[position], **scores, **written[position]}
+            record = {"key": batch.keys[position]}
+            for name in SCORES:
+                record[name] = outputs[name][position].item()
+            records[position] = record | written[position]
         if self.text != TextSource.NONE:
             self._add_likelihood(records, "reference", batch, batch.texts, features)
         if self.text == TextSource.GENERATED:
@@ -65,11 +67,11 @@ class Predictor:
 
     def _written_texts(self, outputs, batch: Batch) -> list[dict[str, str]]:
         """The sections that the model wrote, empty where it was not to write."""
-        sequences = outputs.get("sequences")
-        if sequences is None:
-            return [asdict(parse(""))] * len(batch.images)
+        if self.text != TextSource.GENERATED:
+            return [dict.fromkeys(SECTIONS, "") for _ in batch.images]
         prompt_length = batch.inputs["input_ids"].shape[1]
-        answers = self.processor.tokenizer.batch_decode(sequences[:, prompt_length:])
+        answer_ids = outputs.sequences[:, prompt_length:]
+        answers = self.processor.tokenizer.batch_decode(answer_ids)
         return [asdict(parse(answer)) for answer in answers]
 
     def _add_likelihood(
@@ -77,20 +79,22 @@ class Predictor:
     ) -> None:
         """nll_<name> in nats and num_tokens_<name> of each image that has such a text."""
         positions = []
+        chosen_images, chosen_texts = [], []
         for position in records:
             sections = texts[position]
             if sections and any(sections.values()):
                 positions.append(position)
+                chosen_images.append(batch.images[position])
+                chosen_texts.append(sections)
         if not positions:
             return
-        chosen_images = [batch.images[position] for position in positions]
-        chosen_texts = [texts[position] for position in positions]
         chosen_features = _features_of(positions, features, batch.num_patches)
         nll, num_tokens = text_nll(self.model, self.processor, chosen_images, chosen_texts, chosen_features)
-        for position, image_nll, image_tokens in zip(positions, nll.tolist(), num_tokens.tolist()):
-            if np.isfinite(image_nll):
-                records[position][f"nll_{name}"] = image_nll
-                records[position][f"num_tokens_{name}"] = image_tokens
+        for number, position in enumerate(positions):
+            if np.isfinite(nll[number]):
+                record = records[position]
+                record[f"nll_{name}"] = float(nll[number])
+                record[f"num_tokens_{name}"] = int(num_tokens[number])
 
     def _shard(self, batch: Batch, outputs, records: dict[int, dict]) -> Shard:
         failures = list(batch.failures)
@@ -100,36 +104,43 @@ class Predictor:
         positions = list(records)
         patches = _patches_of(positions, batch.num_patches)
         # Beside the noise of a 16-bit backbone, 16 bits more do not count.
-        map_type = np.float32 if self.model.dtype == torch.float32 else np.float16
+        map_type = torch.float32 if self.model.dtype == torch.float32 else torch.float16
+        logits = outputs.patch_logits[patches].to("cpu", map_type)
+        log_deviation = outputs.patch_log_deviation[patches].to("cpu", map_type)
+        score_states = outputs.score_states[positions].to("cpu", torch.float32)
         return Shard(
             records=list(records.values()),
             failures=failures,
-            logits=outputs.patch_logits[patches].cpu().numpy().astype(map_type),
-            log_deviation=outputs.patch_log_deviation[patches].cpu().numpy().astype(map_type),
+            logits=logits.numpy(),
+            log_deviation=log_deviation.numpy(),
             patch_grid=batch.inputs["patch_grid"][positions].numpy(),
-            score_states=outputs.score_states[positions].float().cpu().numpy(),
+            score_states=score_states.numpy(),
         )
 
 
 def sound_images(outputs, num_patches: list[int]) -> list[int]:
     """Positions of the images of which everything that is kept, and every fusion of it, is a finite number."""
-    patch_values = (outputs.patch_logits, outputs.patch_log_deviation.exp())  # (P, h, w)
-    image_values = (outputs.score_states, *(outputs[name][:, None] for name in SCORES))  # (B, ..)
-    patch_is_sound = torch.cat(patch_values, dim=1).isfinite().all(dim=(1, 2))
-    image_is_sound = torch.cat(image_values, dim=1).isfinite().all(dim=1)
+    image_is_sound = outputs.score_states.isfinite().all(dim=1)  # (B,)
+    for name in SCORES:
+        image_is_sound &= outputs[name].isfinite()
+    deviation = outputs.patch_log_deviation.exp()
+    cell_is_sound = outputs.patch_logits.isfinite() & deviation.isfinite()  # (P, h, w)
+    cells_of_images = cell_is_sound.split(num_patches)
     sound = []
-    for position, patches in enumerate(patch_is_sound.split(num_patches)):
-        if image_is_sound[position] and patches.all():
+    for position, cells in enumerate(cells_of_images):
+        if image_is_sound[position] and cells.all():
             sound.append(position)
     return sound
 
 
 def _patches_of(positions: list[int], num_patches: list[int]) -> list[int]:
     """Numbers of the patches that belong to some of a batch's images."""
-    starts = np.cumsum([0, *num_patches]).tolist()
     patches = []
-    for position in positions:
-        patches += range(starts[position], starts[position + 1])
+    start = 0
+    for position, count in enumerate(num_patches):
+        if position in positions:
+            patches.extend(range(start, start + count))
+        start += count
     return patches
 
 

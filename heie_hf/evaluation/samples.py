@@ -17,19 +17,27 @@ FILE = "samples.parquet"
 #: How alike the generated and the reference text of an image are.
 TEXT_FIGURES = ("rouge_l", "bert_score", "judge_rating")
 
-# Column types. A value that is unknown is None.
-_TEXT = ("key", "shard", *SECTIONS)
-_REAL = (
-    *("score", "token_score", "map_score", "target_score"),
-    *("gt_sum", "mse", "kld", "cc", "sim", "nss", "auc_judd"),
-    *TEXT_FIGURES,
-    *("nll_reference", "nll_generated"),
-)
-_WHOLE = ("row", "position", "hits", "false_alarms", "misses", "num_tokens_reference", "num_tokens_generated")
-_TEXTS = ("issues_named", "issues_there")
-_TYPES = {pa.string(): _TEXT, pa.float64(): _REAL, pa.int64(): _WHOLE, pa.list_(pa.string()): _TEXTS}
+_SCORES = ("score", "token_score", "map_score", "target_score")
+_HEATMAP_FIGURES = ("gt_sum", "mse", "kld", "cc", "sim", "nss", "auc_judd")
+_ISSUE_COUNTS = ("hits", "false_alarms", "misses")
+_COLUMNS = {
+    pa.string(): ("key", "shard", *SECTIONS),
+    pa.float64(): (*_SCORES, *_HEATMAP_FIGURES, *TEXT_FIGURES, "nll_reference", "nll_generated"),
+    pa.int64(): ("row", "position", *_ISSUE_COUNTS, "num_tokens_reference", "num_tokens_generated"),
+    pa.list_(pa.string()): ("issues_named", "issues_there"),
+}
 
-SCHEMA = pa.schema([(name, kind) for kind, names in _TYPES.items() for name in names])
+
+def _schema() -> pa.Schema:
+    fields = []
+    for kind, names in _COLUMNS.items():
+        for name in names:
+            fields.append(pa.field(name, kind))
+    return pa.schema(fields)
+
+
+#: Columns and their types. A value that is unknown is None.
+SCHEMA = _schema()
 
 #: A sample of which nothing is known.
 UNKNOWN = dict.fromkeys(SCHEMA.names)
@@ -51,9 +59,10 @@ def load_samples(folder: str | Path) -> list[dict]:
     path = Path(folder) / FILE
     if not path.is_file():
         message = f"{folder} has no {FILE} of heie evaluate"
-        results_below = sorted(str(file.parent) for file in Path(folder).glob(f"*/{FILE}"))
-        if results_below:
-            message += f"; there are {', '.join(results_below)}"
+        files_below = sorted(Path(folder).glob(f"*/{FILE}"))
+        if files_below:
+            folders = [str(file.parent) for file in files_below]
+            message += f"; there are {', '.join(folders)}"
         raise FileNotFoundError(message)
     with reading(path, "run heie evaluate again, it needs no new inference"):
         table = pq.read_table(path, schema=SCHEMA)
@@ -64,7 +73,8 @@ def load_samples(folder: str | Path) -> list[dict]:
 
 def column(samples: Sequence[dict], name: str) -> np.ndarray:
     """(n,) float64, NaN where it is None."""
-    return np.array([sample[name] for sample in samples], dtype=np.float64)
+    values = [sample[name] for sample in samples]
+    return np.array(values, dtype=np.float64)
 
 
 def finite(value: float) -> float | None:

@@ -82,8 +82,9 @@ class Index:
         with reading(path, "its images are predicted again"), np.load(path, allow_pickle=False) as stored:
             records, failures = _lists(stored)
             keys = [record["key"] for record in records]
-            reasons = {failure["key"]: failure["reason"] for failure in failures}
-        self.shard_of.update(dict.fromkeys(keys, path))
+            reasons = [(failure["key"], failure["reason"]) for failure in failures]
+        for key in keys:
+            self.shard_of[key] = path
         self.reasons.update(reasons)
 
 
@@ -107,8 +108,9 @@ class PredictionStore:
             stored = parse_object(path.read_bytes())
         differences = []
         for name, value in run.items():
-            if stored.get(name) != value:
-                differences.append(f"{name} was {stored.get(name)!r}, is {value!r}")
+            before = stored.get(name)
+            if before != value:
+                differences.append(f"{name} was {before!r}, is {value!r}")
         if differences:
             raise EvaluationError(
                 f"{self.folder} holds predictions of another run ({'; '.join(differences)}); "
@@ -135,15 +137,20 @@ class PredictionStore:
         """Key and reason of those images that were tried and have no prediction."""
         failed = []
         for key in keys:
-            if key in self.index.reasons and key not in self.shard_of:
-                failed.append((key, self.index.reasons[key]))
+            reason = self.index.reasons.get(key)
+            if reason and key not in self.shard_of:
+                failed.append((key, reason))
         return failed
 
     def write(self, shard: Shard) -> None:
         """Add a shard; the same images give the same file name."""
-        keys = [entry["key"] for entry in (*shard.records, *shard.failures)]
-        digest = hashlib.sha256("\n".join(keys).encode()).hexdigest()
-        lists = json.dumps({"records": shard.records, "failures": shard.failures}, allow_nan=False)
-        arrays = {name: getattr(shard, name) for name in ARRAYS}
+        entries = [*shard.records, *shard.failures]
+        keys = "\n".join(entry["key"] for entry in entries)
+        digest = hashlib.sha256(keys.encode()).hexdigest()
+        lists = {"records": shard.records, "failures": shard.failures}
+        code = json.dumps(lists, allow_nan=False).encode()
+        arrays = {"lists": np.frombuffer(code, np.uint8)}
+        for name in ARRAYS:
+            arrays[name] = getattr(shard, name)
         with whole_file(self.folder / f"{digest[:24]}.npz") as draft, draft.open("wb") as file:
-            np.savez_compressed(file, lists=np.frombuffer(lists.encode(), np.uint8), **arrays)
+            np.savez_compressed(file, **arrays)
