@@ -11,6 +11,8 @@ from heie_hf.processing.processing_heie import CHAT_TEMPLATE, HEIEProcessor
 from .new_tokens import end_turns, initialise_rows, named_tokens, new_token_ids
 from .original_config import ConversionError
 
+HEADS = ("mapper.", "fuser.", "scorer.")  # what a backbone does not have
+
 
 def from_backbone(name_or_path: str, **config_overrides) -> tuple[HEIEForImplausibility, HEIEProcessor]:
     """HEIE with a native InternVL checkpoint as its backbone and newly initialised heads, ready to be trained.
@@ -25,7 +27,8 @@ def from_backbone(name_or_path: str, **config_overrides) -> tuple[HEIEForImplaus
         the others), and the processor that fits it.
 
     Raises:
-        ConversionError: if the checkpoint is no native InternVL one; for the original layout it names the converter.
+        ConversionError: if the checkpoint is no native InternVL one, or lacks weights; for the original layout it
+            names the converter.
     """
     config_dict, _ = PreTrainedConfig.get_config_dict(name_or_path)
     model_type = config_dict.get("model_type")
@@ -36,7 +39,12 @@ def from_backbone(name_or_path: str, **config_overrides) -> tuple[HEIEForImplaus
     config = HEIEConfig.from_dict({**config_dict, "model_type": "heie", **config_overrides})
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, extra_special_tokens=named_tokens(config.max_patches))
     processor = build_processor(tokenizer, config)
-    model = HEIEForImplausibility.from_pretrained(name_or_path, config=config, dtype=config.dtype or "auto")
+    model, loading = HEIEForImplausibility.from_pretrained(
+        name_or_path, config=config, dtype=config.dtype or "auto", output_loading_info=True
+    )
+    missing = [name for name in sorted(loading["missing_keys"]) if not name.startswith(HEADS)]
+    if missing:
+        raise ConversionError(f"{name_or_path} lacks {len(missing)} weights of the backbone, the first: {missing[0]}")
     _add_tokens(model, processor)
     return model, processor
 

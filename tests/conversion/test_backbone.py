@@ -1,9 +1,14 @@
 """`from_backbone`: native InternVL checkpoints become HEIE, weights kept."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, InternVLConfig, InternVLForConditionalGeneration
 
 from heie_hf import HEIEForImplausibility, from_backbone
@@ -152,3 +157,23 @@ def test_other_checkpoints_are_refused(original, converted):
         from_backbone(str(original("internlm2")[0]))
     with pytest.raises(ConversionError, match="no InternVL checkpoint"):
         from_backbone(str(converted("internlm2")))
+
+
+def test_a_backbone_that_lacks_weights_is_refused_by_name(make_native):
+    directory, _ = make_native()
+    weights = load_file(directory / "model.safetensors")
+    lost = next(name for name in sorted(weights) if "down_proj" in name)
+    weights.pop(lost)
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ConversionError, match="lacks 1 weights of the backbone, the first: .*down_proj"):
+        from_backbone(str(directory), **SMALL)
+
+
+def test_the_command_prints_its_result_alone(make_native, tmp_path):
+    directory, _ = make_native()
+    target = tmp_path / "heie"
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "heie_hf.cli", "convert", str(directory), str(target)]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=root, env=os.environ)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert json.loads(process.stdout) == {"model": str(target)}
