@@ -102,7 +102,7 @@ class ViT(Baseline):
 def to_pixels(image: Image.Image) -> torch.Tensor:
     """(3, 224, 224), normalised, of an RGB image of any size."""
     square = np.array(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    return (torch.from_numpy(square).permute(2, 0, 1) - MEAN) / STD
+    return (torch.from_numpy(square).permute(2, 0, 1) - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
 
 
 @torch.inference_mode()

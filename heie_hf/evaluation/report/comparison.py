@@ -74,7 +74,7 @@ def _compare(printed: PrintedTable, own_rows: list[OwnRow]) -> Comparison:
     others: dict[str, Table] = {}
     for row in own_rows:
         run = row.result.metrics["run"]
-        caption = f"This run, {_data_name(run)}"
+        caption = _caption(run)
         if printed.is_of(run):
             table = papers
         elif caption in others:
@@ -114,6 +114,8 @@ def _as_printed(figure: str, value: float | None) -> str:
     return f"{value:.{decimals}f}"
 
 
-def _data_name(run: dict) -> str:
-    parts = [run["dataset"], run["split"]]
-    return " ".join(filter(None, parts))
+def _caption(run: dict) -> str:
+    """This run and its data; rows in memory need have no name."""
+    names = [run.get("dataset"), run.get("split")]
+    data_name = " ".join(filter(None, names))
+    return f"This run, {data_name}" if data_name else "This run"

@@ -22,7 +22,7 @@ class PrintedTable:
 
     def is_of(self, run: dict) -> bool:
         """Whether a run, by its settings, is on the same images or some of them; only then its row may stand here."""
-        published = run["root"] is not None  # a folder of one's own may have any name
+        published = run.get("root") is not None  # a folder of one's own may have any name, rows in memory have none
         return published and (run["dataset"], run["split"]) == (self.dataset, self.split)
 
 

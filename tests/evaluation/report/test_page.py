@@ -123,6 +123,12 @@ def test_a_row_without_a_reference_heatmap(run, data, tmp_path):
     assert strip.crop((164, 0, 324, strip.height)).getextrema()[0] > 240  # its place stays white
 
 
+def test_rows_in_memory_need_no_name(run, data, tmp_path):
+    run(data=EvaluationData("", data.rows.select([0])), text="none")
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert "This run" in page.text
+
+
 def test_pictures_of_the_gallery_show_image_reference_and_prediction(complete, data):
     for row in range(6):
         strip = Image.open(complete.folder / "report" / f"{row:06d}.jpg")
