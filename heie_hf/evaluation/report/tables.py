@@ -13,9 +13,6 @@ HEADLINE = ("cc", "auc_judd", "mse", "plcc", "srcc", "issue_f1")
 
 UNKNOWN = "–"
 
-#: Settings with a place of their own, or of no use to a reader.
-_NOT_LISTED = ("notice", "url")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -161,10 +158,10 @@ def _share(part: int, whole: int) -> str:
 
 
 def settings(values: dict) -> list[Row]:
-    """Names as in metrics.json; what was not given is left out."""
+    """Names as in metrics.json; what was not given is left out, and the notice, which has a place of its own."""
     rows = []
     for name, value in values.items():
-        if value is None or name in _NOT_LISTED:
+        if value is None or name == "notice":
             continue
         if isinstance(value, float):
             value = three_digits(value)

@@ -7,7 +7,6 @@ from PIL import Image
 from heie_hf.data.synthetic import synthesize
 from heie_hf.evaluation import EvaluatedModel, EvaluationData, evaluate, read_data
 from heie_hf.evaluation.data import open_image
-from heie_hf.evaluation.report import write_joint_report
 from heie_hf.evaluation.report.tables import three_digits
 from tests.evaluation.report.html_page import Page
 
@@ -138,11 +137,5 @@ def test_pictures_of_the_gallery_show_image_reference_and_prediction(complete, d
         for x in (0, 164, 328):
             part = strip.crop((x, 0, x + image.width, image.height))
             assert len(part.getcolors(160 * 160)) > 50
-    assert (complete.folder / "report").stat().st_size < 6 * 25_000
-
-
-def test_no_address_of_a_judge_is_shown(data, evaluated, tmp_path):
-    judged, *_ = evaluate(data, evaluated, tmp_path, text="none", fusions=["local", "global"], num_workers=0)
-    judged.metrics["judge"] = {"model": "m", "url": "https://user:secret@host/v1?key=k", "requests": 3}
-    write_joint_report([judged], tmp_path)
-    assert "secret" not in (tmp_path / "report.html").read_text()
+    sizes = [path.stat().st_size for path in (complete.folder / "report").iterdir()]
+    assert max(sizes) < 25_000  # 25 MB per 1,000 images
