@@ -99,7 +99,8 @@ class ImplausibilityPipeline(Pipeline):
         notice: str, what the model knows, if its config has a `training_data_notice`.
 
     Raises:
-        ValueError: for an image that cannot be used, or for which the model gives NaN; names the path, and among
+        ValueError: at construction, if the model has weights that its checkpoint lacks and that were not trained
+            since. Then for an image that cannot be used, or for which the model gives NaN; names the path, and among
             several the index.
     """
 
@@ -111,6 +112,12 @@ class ImplausibilityPipeline(Pipeline):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        untrained = self.model.config.untrained_weights
+        if untrained:
+            raise ValueError(
+                f"{len(untrained)} weights are in no checkpoint and were never trained, so a score would be made up: "
+                f"{', '.join(untrained[:3])} ..."
+            )
         self.tokenizer.padding_side = "left"  # the side on which a batch of prompts is padded for generation
         if self.model.config.training_data_notice:
             logger.warning_once(self.model.config.training_data_notice)

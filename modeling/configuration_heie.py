@@ -101,8 +101,11 @@ class HEIEConfig(InternVLConfig):
             header, score lead, closing. What the grammar forces while decoding.
         section_max_tokens: budgets for description, regions and analysis while decoding.
         special_token_ids: ids that may not occur inside the free sections.
+        num_token_ids: ids from here on belong to no token, where the vocabulary is padded; never written.
         loss_weights: weights of the four components of `loss`.
         training_data_notice: a sentence for the user about what the weights know; shown once by the pipeline.
+        untrained_weights: names of weights that no checkpoint held and that were not trained since. Set by loading and
+            cleared by `model.train()`; a pipeline refuses a model that has any.
     """
 
     model_type = "heie"
@@ -137,6 +140,7 @@ class HEIEConfig(InternVLConfig):
     template_ids: list[list[int]] | None = None
     section_max_tokens: list[int] | tuple[int, ...] = (96, 96, 192)
     special_token_ids: list[int] | None = None
+    num_token_ids: int | None = None
     fusion: Literal["uncertainty", "learned", "fixed", "local", "global"] = "uncertainty"
     score_source: Literal["calibrated", "token", "map"] = "calibrated"
     calibration: Literal["weighted", "dynamic"] = "weighted"
@@ -144,6 +148,7 @@ class HEIEConfig(InternVLConfig):
     focal_gamma: float = 2.0
     loss_weights: dict[str, float] | None = None
     training_data_notice: str | None = None
+    untrained_weights: list[str] | None = None
 
     def __post_init__(self, **kwargs):
         _check_sizes(self)
@@ -174,6 +179,20 @@ class HEIEConfig(InternVLConfig):
             raise ValueError(
                 f"local_map_token_ids has {len(self.local_map_token_ids)} ids, max_patches is {self.max_patches}"
             )
+
+    def validate_token_ids(self):
+        vocab_size = self.text_config.vocab_size
+        named = [self.map_token_id, self.score_token_id, self.image_token_id, self.num_token_ids]
+        named += [*(self.local_map_token_ids or []), *(self.special_token_ids or [])]
+        for run in self.template_ids or []:
+            named += run
+        if isinstance(self.eos_token_id, list):
+            named += self.eos_token_id
+        else:
+            named.append(self.eos_token_id)
+        for token_id in named:
+            if token_id is not None and not 0 <= token_id <= vocab_size:
+                raise ValueError(f"token id {token_id} is outside of the vocabulary of {vocab_size}")
 
     def validate_loss_weights(self):
         unknown = set(self.loss_weights) - {"lm", "heatmap", "laplace", "score"}

@@ -6,9 +6,71 @@ language model, within a budget of tokens each.
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 import torch
-from transformers import LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor
+
+# What of a generation config changes which token is chosen, how long an answer may be, or how it is computed. Whatever
+# else Transformers knows (beams, lookup in the prompt, assistants, stop strings ...) steps over the grammar.
+ALLOWED_SETTINGS = {
+    *("max_length", "max_new_tokens", "min_length", "min_new_tokens"),
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+    *("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"),
+    *(
+        "bad_words_ids",
+        "sequence_bias",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+        "exponential_decay_length_penalty",
+    ),
+    *("remove_invalid_values", "renormalize_logits", "watermarking_config"),
+    *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "compile_config", "disable_compile"),
+    *("continuous_batching_config", "output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+    *("return_dict_in_generate", "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"),
+    # without beams or an assistant, which are refused, these do nothing
+    *("early_stopping", "length_penalty", "num_assistant_tokens", "num_assistant_tokens_schedule"),
+    *("assistant_confidence_threshold", "assistant_lookbehind", "target_lookbehind", "max_matching_ngram_size"),
+}
+REFUSED_ARGUMENTS = (
+    "stopping_criteria",
+    "prefix_allowed_tokens_fn",
+    "assistant_model",
+    "assistant_tokenizer",
+    "tokenizer",
+    "custom_generate",
+    "negative_prompt_ids",
+    "negative_prompt_attention_mask",
+)
+
+
+def check_generation_config(generation_config: GenerationConfig) -> None:
+    """Refuse by name what a config asks of decoding that the grammar cannot be kept with.
+
+    Raises:
+        ValueError: naming the first such setting.
+    """
+    blank = GenerationConfig()
+    neutral = blank._get_default_generation_params()
+    for name in sorted(vars(blank).keys() - ALLOWED_SETTINGS - {"transformers_version"}):
+        value = getattr(generation_config, name, None)
+        if name.startswith("_") or value is None or value is False or value == neutral.get(name):
+            continue
+        raise ValueError(
+            f"HEIE writes one chain of thought per image, token by token along its grammar: {name}={value!r} is not "
+            "possible"
+        )
+
+
+def check_generation_arguments(names: Iterable[str]) -> None:
+    """Refuse arguments of `generate` that the grammar cannot be kept with.
+
+    Raises:
+        ValueError: naming the first such argument.
+    """
+    for name in REFUSED_ARGUMENTS:
+        if name in names:
+            raise ValueError(f"HEIE writes along its grammar, to its end: {name} is not possible")
 
 
 def chain_of_thought_literals(config, num_patches: int) -> list[list[int]]:
@@ -25,7 +87,9 @@ def chain_of_thought_literals(config, num_patches: int) -> list[list[int]]:
     if not 1 < num_patches <= config.max_patches + 1:
         raise ValueError(f"num_patches must be 2 to max_patches + 1 = {config.max_patches + 1}, not {num_patches}")
     opening, regions_header, map_lead, analysis_header, score_lead, closing = config.template_ids
-    eos = config.eos_token_id if isinstance(config.eos_token_id, int) else config.eos_token_id[0]
+    eos = config.eos_token_id
+    if not isinstance(eos, int):
+        eos = eos[0]
     maps = [config.map_token_id, *config.local_map_token_ids[: num_patches - 1]]
     return [
         opening,
@@ -37,14 +101,20 @@ def chain_of_thought_literals(config, num_patches: int) -> list[list[int]]:
 
 def template_without_text(config, num_patches: int) -> list[int]:
     """The chain of thought with its three sections empty, the input of `assess`."""
-    return sum(chain_of_thought_literals(config, num_patches), [])
+    return _joined(chain_of_thought_literals(config, num_patches))
+
+
+def _joined(literals: list[list[int]]) -> list[int]:
+    token_ids = []
+    for literal in literals:
+        token_ids += literal
+    return token_ids
 
 
 def fit_budgets(budgets: list[int], num_free_tokens: int) -> list[int]:
     """Shrink the sections' budgets in proportion, to at most `num_free_tokens` together and at least 1 each."""
     scale = min(1.0, num_free_tokens / sum(budgets))
-    fitted = [max(1, int(budget * scale)) for budget in budgets]
-    return fitted
+    return [max(1, int(budget * scale)) for budget in budgets]
 
 
 # Two would not do: a line that begins with "Sofa" may begin with the tokens "\n" and "So".
@@ -107,7 +177,7 @@ class ChainOfThoughtLogitsProcessor(LogitsProcessor):
 
     def __init__(self, config, num_patches: list[int], max_new_tokens: int | None = None):
         literals = [chain_of_thought_literals(config, count) for count in num_patches]
-        num_fixed = max(len(sum(row, [])) for row in literals)
+        num_fixed = max(len(_joined(row)) for row in literals)
         budgets = list(config.section_max_tokens)
         if max_new_tokens is not None:
             if max_new_tokens < num_fixed + len(budgets):
@@ -121,6 +191,7 @@ class ChainOfThoughtLogitsProcessor(LogitsProcessor):
         self.max_new_tokens = num_fixed + sum(budgets)
         self.eos_token_id = literals[0][-1][-1]
         self.special_token_ids = config.special_token_ids or []
+        self.num_token_ids = config.num_token_ids
         self.started = False
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
@@ -129,14 +200,17 @@ class ChainOfThoughtLogitsProcessor(LogitsProcessor):
                 row.advance(token)
         self.started = True
         scores[:, self.special_token_ids] = -torch.inf
+        if self.num_token_ids is not None:
+            scores[:, self.num_token_ids :] = -torch.inf
         for row_scores, row in zip(scores, self.rows, strict=True):
             self._mask_row(row_scores, row)
         return scores
 
     def _mask_row(self, scores: torch.Tensor, row: ChainOfThoughtRow) -> None:
         if row.forced or row.done:
+            only_token = row.forced[0] if row.forced else self.eos_token_id
             scores.fill_(-torch.inf)
-            scores[row.forced[0] if row.forced else self.eos_token_id] = 0.0
+            scores[only_token] = 0.0
         elif not row.written:  # no section is empty
             scores[row.next_literal[0]] = -torch.inf
 

@@ -12,11 +12,18 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_heie import HEIEConfig
 from .fusion_heie import HeatmapFuser, join_patches, to_patch_order
-from .generation_heie import ChainOfThoughtLogitsProcessor, StateTrace, template_without_text
+from .generation_heie import (
+    ChainOfThoughtLogitsProcessor,
+    StateTrace,
+    check_generation_arguments,
+    check_generation_config,
+    template_without_text,
+)
 from .losses_heie import laplace_nll, lm_loss, quality_focal_loss, score_loss
 from .mapper_heie import ImplausibilityMapper, MapOutput
 from .outputs_heie import HEIEAssessment, HEIEGenerateOutput, HEIEOutput
 from .scorer_heie import VerisimilitudeScorer
+from .weight_files_heie import check_weight_files
 
 # A new model_type does not inherit the renames that InternVL's checkpoints need; without them lm_head stays random.
 register_checkpoint_conversion_mapping("heie", get_checkpoint_conversion_mapping("internvl"), overwrite=True)
@@ -46,16 +53,48 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, *args, use_safetensors: bool | None = True, **kwargs):
+    def from_pretrained(cls, *args, use_safetensors: bool | None = True, output_loading_info: bool = False, **kwargs):
         """As in Transformers, from safetensors only.
+
+        Weights that the checkpoint lacks are newly initialised, with Transformers' usual message, and named in
+        `config.untrained_weights` until `train` is called: a pipeline refuses such a model.
 
         Raises:
             OSError: if there are no safetensors weights.
-            ValueError: for `use_safetensors=False`.
+            ValueError: for `use_safetensors=False`, and for an index that names anything but safetensors beside it.
         """
         if use_safetensors is False:
             raise ValueError("HEIE is loaded from safetensors only: a pickle can run code when it is read")
-        return super().from_pretrained(*args, use_safetensors=True, **kwargs)
+        model, info = super().from_pretrained(*args, use_safetensors=True, output_loading_info=True, **kwargs)
+        model._note_untrained(info["missing_keys"], info["mismatched_keys"])
+        return (model, info) if output_loading_info else model
+
+    @staticmethod
+    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs):
+        """All files of weights come by here, whoever named them: an index, the config, an adapter."""
+        index = load_config.sharded_metadata or {}
+        check_weight_files(model, checkpoint_files or [], index.get("weight_map", {}))
+        return InternVLForConditionalGeneration._load_pretrained_model(
+            model, state_dict, checkpoint_files, load_config, *args, **kwargs
+        )
+
+    @staticmethod
+    def _finalize_model_loading(model, load_config, loading_info):
+        """Below an adapter, too, whose own loading is all that `from_pretrained` tells of."""
+        info = InternVLForConditionalGeneration._finalize_model_loading(model, load_config, loading_info)
+        model._note_untrained(info.missing_keys, info.mismatched_keys)
+        return info
+
+    def _note_untrained(self, missing_keys, mismatched_keys) -> None:
+        names = {*missing_keys, *(self.config.untrained_weights or [])}
+        for name, *_ in mismatched_keys:
+            names.add(name)
+        self.config.untrained_weights = sorted(names) or None
+
+    def train(self, mode: bool = True):
+        if mode:
+            self.config.untrained_weights = None
+        return super().train(mode)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -261,11 +300,13 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
             heatmap and score are read from the states traced while decoding.
 
         Raises:
-            ValueError: for beams or several sequences per image, and where `max_new_tokens` is too small.
+            ValueError: for ways to decode that step over the grammar, such as beams, several sequences per image,
+                assistants or stop strings; and where `max_new_tokens` is too small.
         """
+        check_generation_arguments(kwargs)
         max_length = kwargs.pop("max_length", None) or getattr(generation_config, "max_length", None)
         generation_config, inputs = self._prepare_generation_config(generation_config, **kwargs)
-        _refuse_branching(generation_config)
+        check_generation_config(generation_config)
         if mm_encoder_outputs is None:
             mm_encoder_outputs = {"image": self.get_image_features(pixel_values, return_dict=True)}
         limit, prompt_length = generation_config.max_new_tokens, input_ids.shape[1]
@@ -305,14 +346,6 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
     def _update_model_kwargs_for_generation(self, outputs: ModelOutput, model_kwargs: dict, **kwargs) -> dict:
         model_kwargs["state_trace"].append(outputs.last_hidden_state)
         return super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
-
-
-def _refuse_branching(generation_config) -> None:
-    if generation_config.num_beams not in (None, 1) or generation_config.num_return_sequences not in (None, 1):
-        raise ValueError(
-            "HEIE writes one chain of thought per image: num_beams and num_return_sequences must be 1 "
-            f"(got {generation_config.num_beams} and {generation_config.num_return_sequences})"
-        )
 
 
 __all__ = ["HEIEForImplausibility"]

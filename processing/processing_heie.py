@@ -92,6 +92,7 @@ class HEIEProcessor(ProcessorMixin):
             "score_token_id": self.score_token_id,
             "template_ids": self.template_ids,
             "special_token_ids": special_token_ids,
+            "num_token_ids": max(self.tokenizer.get_vocab().values()) + 1,
             "eos_token_id": self.tokenizer.eos_token_id,
             "image_token_id": self.image_token_id,
             "max_patches": self.image_processor.max_patches,
