@@ -180,20 +180,6 @@ class HEIEConfig(InternVLConfig):
                 f"local_map_token_ids has {len(self.local_map_token_ids)} ids, max_patches is {self.max_patches}"
             )
 
-    def validate_token_ids(self):
-        vocab_size = self.text_config.vocab_size
-        named = [self.map_token_id, self.score_token_id, self.image_token_id, self.num_token_ids]
-        named += [*(self.local_map_token_ids or []), *(self.special_token_ids or [])]
-        for run in self.template_ids or []:
-            named += run
-        if isinstance(self.eos_token_id, list):
-            named += self.eos_token_id
-        else:
-            named.append(self.eos_token_id)
-        for token_id in named:
-            if token_id is not None and not 0 <= token_id <= vocab_size:
-                raise ValueError(f"token id {token_id} is outside of the vocabulary of {vocab_size}")
-
     def validate_loss_weights(self):
         unknown = set(self.loss_weights) - {"lm", "heatmap", "laplace", "score"}
         if unknown:

@@ -45,13 +45,21 @@ REFUSED_ARGUMENTS = (
 
 
 def check_generation_config(generation_config: GenerationConfig) -> None:
-    """Refuse by name what a config asks of decoding that the grammar cannot be kept with.
+    """Refuse by name what a config asks of decoding that the grammar cannot be kept with, and texts for numbers.
 
     Raises:
         ValueError: naming the first such setting.
     """
     blank = GenerationConfig()
     neutral = blank._get_default_generation_params()
+    for name, value in sorted(vars(generation_config).items()):
+        kinds = None
+        if name.startswith("output_"):
+            kinds = bool | int
+        elif isinstance(neutral.get(name), (int, float)):
+            kinds = bool | int | float
+        if kinds is not None and value is not None and not isinstance(value, kinds):
+            raise ValueError(f"{name}={value!r} is not possible: it must be a number, or true or false")
     for name in sorted(vars(blank).keys() - ALLOWED_SETTINGS - {"transformers_version"}):
         value = getattr(generation_config, name, None)
         if name.startswith("_") or value is None or value is False or value == neutral.get(name):

@@ -152,15 +152,13 @@ def _wrong_weights() -> Iterator[tuple[str, Damage]]:
 
 
 def _index(folder: Path, name: str, text: str | None = None) -> None:
-    """An index that names one file, which is there and holds all the weights."""
-    weights = load_file(folder / "model.safetensors")
+    """An index in the place of the weights; the one file that it names is there and holds them all."""
     stored = folder / "model.safetensors"
-    if name not in ("", "/etc/passwd", "none.safetensors"):
+    index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(stored), name)}
+    if name in ("weights.bin", "../model.safetensors", "sub/model.safetensors"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(stored, folder / name)
-    if name != "model.safetensors" or text is not None:
-        stored.unlink(missing_ok=True)
-    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, name)}
+    stored.unlink()
     (folder / "model.safetensors.index.json").write_text(json.dumps(index) if text is None else text)
 
 

@@ -99,9 +99,23 @@ def check_fit(processor: HEIEProcessor, config: HEIEConfig) -> None:
     for name, (of_processor, of_config) in pairs.items():
         if of_processor != of_config:
             raise ValueError(f"{name} is {of_processor} in the processor, but {of_config} goes with config.json")
+    vocab_size = config.text_config.vocab_size
     num_tokens = len(processor.tokenizer)
-    if num_tokens > config.text_config.vocab_size:
-        raise ValueError(f"tokenizer.json has {num_tokens} tokens, config.json only {config.text_config.vocab_size}")
+    if num_tokens > vocab_size:
+        raise ValueError(f"tokenizer.json has {num_tokens} tokens, config.json only {vocab_size}")
+    for token_id in _token_ids(config):
+        if not 0 <= token_id < vocab_size:
+            raise ValueError(f"config.json names the token id {token_id}, but has only {vocab_size} tokens")
+
+
+def _token_ids(config: HEIEConfig) -> list[int]:
+    """What decoding forces or masks."""
+    eos = config.eos_token_id
+    token_ids = [eos] if isinstance(eos, int) else [*eos]
+    token_ids += [*config.local_map_token_ids, *(config.special_token_ids or [])]
+    if config.num_token_ids is not None:
+        token_ids.append(config.num_token_ids - 1)
+    return token_ids
 
 
 @contextmanager

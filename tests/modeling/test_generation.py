@@ -1,12 +1,18 @@
 """The grammar holds for whatever weights, and the states traced while decoding are those of a full forward."""
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import InternVLModel, StaticCache
+from transformers import GenerationConfig, InternVLModel, StaticCache
 
-from heie_hf.modeling.generation_heie import ChainOfThoughtRow, fit_budgets
+from heie_hf.modeling.generation_heie import (
+    ALLOWED_SETTINGS,
+    ChainOfThoughtRow,
+    check_generation_config,
+    fit_budgets,
+)
 
 
 def run_row(emitted, literals=((1, 2), (3, 4, 5, 10), (3, 6), (7, 8, 9)), budgets=(4, 4, 4)):
@@ -130,11 +136,54 @@ def test_max_new_tokens_shrinks_the_sections(tiny_model, tiny_processor, images)
         ({"num_beams": 2}, "num_beams"),
         ({"num_return_sequences": 2, "do_sample": True}, "num_return_sequences"),
         ({"max_new_tokens": 3}, "max_new_tokens=3"),
+        ({"prompt_lookup_num_tokens": 3}, "prompt_lookup_num_tokens"),
+        ({"assistant_early_exit": 1}, "assistant_early_exit"),
+        ({"max_time": 0.0}, "max_time"),
+        ({"stop_strings": ["a"]}, "stop_strings"),
+        ({"penalty_alpha": 0.6, "top_k": 4}, "penalty_alpha"),
+        ({"guidance_scale": 2.0}, "guidance_scale"),
+        ({"dola_layers": "high"}, "dola_layers"),
+        ({"token_healing": True}, "token_healing"),
+        ({"prefill_chunk_size": 2}, "prefill_chunk_size"),
+        ({"force_words_ids": [[5]]}, "force_words_ids"),
+        ({"output_hidden_states": "x"}, "output_hidden_states"),
+        ({"assistant_model": None}, "assistant_model"),
+        ({"custom_generate": "someone/code"}, "custom_generate"),
+        ({"stopping_criteria": [lambda *_: True]}, "stopping_criteria"),
+        ({"prefix_allowed_tokens_fn": lambda *_: [1]}, "prefix_allowed_tokens_fn"),
     ],
 )
-def test_what_the_grammar_cannot_do_is_refused(tiny_model, tiny_processor, images, arguments, message):
+def test_what_the_grammar_cannot_do_is_refused(make_tiny_model, tiny_processor, images, arguments, message):
+    """As an argument, and in the generation_config.json of a stranger."""
+    inputs = tiny_processor(images=images[:1], return_tensors="pt")
+    model = make_tiny_model()
     with pytest.raises(ValueError, match=message):
-        tiny_model.generate(**tiny_processor(images=images[:1], return_tensors="pt"), **arguments)
+        model.generate(**inputs, **arguments)
+    if message in vars(model.generation_config):
+        model.generation_config.update(**arguments)
+        with pytest.raises(ValueError, match=message):
+            model.generate(**inputs)
+
+
+def test_every_setting_of_transformers_is_allowed_or_refused():
+    """One that a newer version adds is refused until somebody has looked at it."""
+    settings = {name for name in vars(GenerationConfig()) if not name.startswith("_")} - {"transformers_version"}
+    assert {"num_beams", "max_time", "stop_strings"} < settings - ALLOWED_SETTINGS
+    for name in settings - ALLOWED_SETTINGS:
+        with pytest.raises(ValueError, match=name):
+            check_generation_config(SimpleNamespace(**{name: 17}))
+
+
+def test_sampling_writes_no_id_beyond_the_tokenizer(make_tiny_model, tiny_processor, images):
+    """A vocabulary that is padded, as InternVL's are, and weights that love the padding."""
+    num_tokens = len(tiny_processor.tokenizer)
+    text = {"model_type": "qwen2", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text |= {"num_key_value_heads": 1, "intermediate_size": 64, "tie_word_embeddings": False}
+    model = make_tiny_model(text_config=text | {"vocab_size": 4 * num_tokens})
+    inputs = tiny_processor(images=images, return_tensors="pt")
+    torch.manual_seed(0)
+    for settings in ({"do_sample": False}, {"do_sample": True, "temperature": 9.0}):
+        assert model.generate(**inputs, **settings).max() < num_tokens
 
 
 def cache_name():
