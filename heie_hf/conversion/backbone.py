@@ -37,10 +37,15 @@ def from_backbone(name_or_path: str, **config_overrides) -> tuple[HEIEForImplaus
     if model_type != "internvl":
         raise ConversionError(f"{name_or_path} is no InternVL checkpoint (model_type {model_type})")
     config = HEIEConfig.from_dict({**config_dict, "model_type": "heie", **config_overrides})
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, extra_special_tokens=named_tokens(config.max_patches))
+    new_tokens = named_tokens(config.max_patches)
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, extra_special_tokens=new_tokens, trust_remote_code=False)
     processor = build_processor(tokenizer, config)
     model, loading = HEIEForImplausibility.from_pretrained(
-        name_or_path, config=config, dtype=config.dtype or "auto", output_loading_info=True
+        name_or_path,
+        config=config,
+        dtype=config.dtype or "auto",
+        output_loading_info=True,
+        trust_remote_code=False,
     )
     missing = [name for name in sorted(loading["missing_keys"]) if not name.startswith(HEADS)]
     if missing:

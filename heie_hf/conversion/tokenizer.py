@@ -34,9 +34,11 @@ def original_tokenizer(source: Path, named_tokens: dict[str, str]) -> PreTrained
         listed = ", ".join(missing)
         raise ConversionError(f"the files of the tokenizer lack the added tokens {listed}")
     if (source / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast.from_pretrained(source, extra_special_tokens=named_tokens)
+        return PreTrainedTokenizerFast.from_pretrained(
+            source, extra_special_tokens=named_tokens, trust_remote_code=False
+        )
     if (source / "vocab.json").is_file():
-        return Qwen2Tokenizer.from_pretrained(source, extra_special_tokens=named_tokens)
+        return Qwen2Tokenizer.from_pretrained(source, extra_special_tokens=named_tokens, trust_remote_code=False)
     if (source / "tokenizer.model").is_file():
         return _from_sentencepiece(source, named_tokens)
     raise ConversionError("no tokenizer found: neither tokenizer.json nor vocab.json nor tokenizer.model")

@@ -63,4 +63,4 @@ def fingerprint(source: str) -> str:
                 status = path.stat()
                 facts.append((path.name, status.st_size, status.st_mtime_ns))
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    return str(HEIEConfig.from_pretrained(source)._commit_hash)
+    return str(HEIEConfig.from_pretrained(source, trust_remote_code=False)._commit_hash)

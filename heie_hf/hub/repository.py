@@ -140,8 +140,10 @@ def published_files(checkpoint: Path) -> list[Path]:
         model_type = json.loads((checkpoint / "config.json").read_text(encoding="utf-8")).get("model_type")
         if model_type != HEIEConfig.model_type:
             raise ValueError(f"{checkpoint} is no HEIE model (its model_type is {model_type})")
-        HEIEConfig.from_pretrained(checkpoint)  # what this version cannot load is not published
-        HEIEProcessor.from_pretrained(checkpoint)
+        HEIEConfig.from_pretrained(
+            checkpoint, trust_remote_code=False
+        )  # what this version cannot load is not published
+        HEIEProcessor.from_pretrained(checkpoint, trust_remote_code=False)
     return files
 
 

@@ -87,7 +87,7 @@ def bert_score_layer(model: str) -> int:
     from bert_score.utils import model2layers
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(model)
+    config = AutoConfig.from_pretrained(model, trust_remote_code=False)
     return model2layers.get(model, config.num_hidden_layers)
 
 

@@ -101,7 +101,7 @@ def _config_settings(arguments: ModelArguments) -> dict[str, str]:
 def _load_heie(source: str, config_dict: dict, recipe: Recipe) -> tuple[HEIEForImplausibility, HEIEProcessor]:
     arguments = recipe.model
     config = HEIEConfig.from_dict(overridden(config_dict, arguments.config_overrides) | _config_settings(arguments))
-    processor = HEIEProcessor.from_pretrained(source)
+    processor = HEIEProcessor.from_pretrained(source, trust_remote_code=False)
     _check_processor(processor, config)
     if arguments.from_scratch:
         return new_model(config), processor
@@ -115,6 +115,7 @@ def _load_heie(source: str, config_dict: dict, recipe: Recipe) -> tuple[HEIEForI
             dtype=arguments.dtype,
             ignore_mismatched_sizes=True,  # so that they come back in the info
             output_loading_info=True,
+            trust_remote_code=False,
             **settings,
         )
     _check_weights(info)

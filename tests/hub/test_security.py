@@ -59,6 +59,17 @@ def test_nothing_in_the_package_switches_remote_code_or_pickles_on():
                     assert "weights_only=True" in ast.unparse(node), f"{file}:{node.lineno}"
 
 
+def test_whatever_is_loaded_is_loaded_without_remote_code():
+    """Said at every call: where it is not, Transformers asks on stdout, and a "y" on stdin runs the code."""
+    calls = []
+    for file in (ROOT / "heie_hf").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "from_pretrained":
+                calls.append(node)
+                assert "trust_remote_code" in [keyword.arg for keyword in node.keywords], f"{file}:{node.lineno}"
+    assert calls
+
+
 HUGE = 10**9
 ABSURD = [
     {"max_patches": HUGE},

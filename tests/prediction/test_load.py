@@ -125,15 +125,17 @@ def test_a_config_that_describes_far_more_weights_than_there_are(folder):
 
 
 def damaged(tiny_checkpoint):
-    """Everything but fields of a wrong kind, and of those one value for each field."""
-    fields = {}
+    """Everything but fields of a wrong kind, and every 17th of those: in all files, with all kinds of values."""
+    num_fields = 0
     for name, damage in damaged_models.damages(tiny_checkpoint):
-        kind = name.rpartition(" ")[0] if damage.__name__ == "set_wrong" else name
-        fields.setdefault(kind, []).append((name, damage))
-    for index, variants in enumerate(fields.values()):
-        yield variants[index % len(variants)]
+        if damage.__name__ == "set_wrong":
+            num_fields += 1
+            if num_fields % 17:
+                continue
+        yield name, damage
 
 
+@pytest.mark.slow
 def test_every_damaged_folder_works_or_gives_one_line(tiny_checkpoint, tmp_path, capfd):
     escaped = []
     for name, damage in damaged(tiny_checkpoint):
