@@ -28,13 +28,16 @@ def image_tokens(width: int, height: int) -> int:
     """
     scale = min(1.0, 2048 / max(width, height))
     scale *= min(1.0, 768 / (min(width, height) * scale))
-    tiles = math.ceil(width * scale / 512) * math.ceil(height * scale / 512)
-    return 85 + 170 * tiles
+    columns = math.ceil(width * scale / 512)
+    rows = math.ceil(height * scale / 512)
+    return 85 + 170 * columns * rows
 
 
 def estimate(sizes: list[tuple[int, int]], num_images: int, num_samples: int) -> Estimate:
     """From the sizes (W, H) of the first images, for `num_images` of them with `num_samples` texts each."""
-    picture = sum(image_tokens(*size) for size in sizes) / len(sizes)
+    picture = 0.0
+    for width, height in sizes:
+        picture += image_tokens(width, height) / len(sizes)
     per_text = FREE_WORDS + picture + FORMAT_WORDS
     prompt = FILTER_WORDS + picture + num_samples * per_text
     completion = FILTER_TOKENS / 2 + num_samples * (FREE_ANSWER + FORMAT_ANSWER)

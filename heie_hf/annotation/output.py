@@ -1,12 +1,14 @@
 """What an annotation writes: a folder in the layout of Expl-AIGI-Eval, and beside it how every text came about.
 
-annotations.jsonl   a line per text, as published; `heie_hf.data.load(FOLDER)` reads it
-defects.jsonl       per text the problems with their box, mask and line
-images/ artifact_map/ masks/    the pictures that both name
+annotations.jsonl   a line per text, as published, and its `defects`: box, mask and line of each problem;
+                    `heie_hf.data.load(FOLDER)` reads it
+images/ artifact_map/ misalignment_map/ masks/    the pictures that it names
 visual_prompts/     what the vision model was shown, for audit
-records.jsonl       per text the answers of every stage, verdict and models
+records.jsonl       per text the answers of every stage, models, and its line of annotations.jsonl
 excluded.jsonl failures.jsonl   images that were left out, and why
-README.md           the data card
+dropped.jsonl sheets/           texts that people called wrong (`heie_hf.annotation.review`), and their pages
+summary.json README.md          counts and costs; the data card
+answers.jsonl       what the servers said, so that nothing is asked twice
 """
 
 import hashlib
@@ -18,40 +20,46 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from heie_hf.data.folder import SCORES
 from heie_hf.files import whole_file
 from heie_hf.prediction.regions import Region
 from heie_hf.processing.explanation_heie import render
 from heie_hf.processing.processing_heie import INSTRUCTIONS
 
 from .stages import Annotation
+from .visual_prompt import VisualPrompt
 
 
 class AnnotationFolder:
-    """Writes the pictures of an image as soon as it is done, and all lists at the end."""
+    """Writes the pictures of an image as soon as it is done, and all lists at the end.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
-    def write_pictures(self, row: dict, annotation: Annotation) -> None:
-        """Image and heatmap of a row, and what stages 1 drew and found on it; those that are there are kept."""
+    def write_pictures(self, row: dict, visual_prompt: VisualPrompt) -> None:
+        """Image and heatmaps of a row, and what stage 1 drew and found on it."""
         name = file_name(row["id"])
         pictures = {
             f"images/{name}.png": row["image"].convert("RGB"),
             f"artifact_map/{name}.png": row["heatmap"].convert("L"),
-            f"visual_prompts/{name}.png": annotation.visual_prompt.image,
+            f"visual_prompts/{name}.png": visual_prompt.image,
         }
-        for number, region in enumerate(annotation.visual_prompt.regions, 1):
+        if row["misalignment_heatmap"] is not None:
+            pictures[f"misalignment_map/{name}.png"] = row["misalignment_heatmap"].convert("L")
+        for number, region in enumerate(visual_prompt.regions, 1):
             pictures[f"masks/{name}-{number}.png"] = _whole_mask(region, row["image"].size)
         for place, picture in pictures.items():
-            path = self.folder / place
-            if not path.exists():
-                with whole_file(path) as draft:
-                    picture.save(draft, format="PNG")
+            with whole_file(self.folder / place) as draft:
+                picture.save(draft, format="PNG")
 
     def write_lines(self, name: str, records: Iterable[dict]) -> None:
-        lines = [json.dumps(record, allow_nan=False) + "\n" for record in records]
-        with whole_file(self.folder / name) as draft:
-            draft.write_text("".join(lines), encoding="utf-8")
+        with whole_file(self.folder / name) as draft, draft.open("w", encoding="utf-8") as file:
+            for record in records:
+                file.write(json.dumps(record, allow_nan=False) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         with whole_file(self.folder / name) as draft:
@@ -68,38 +76,48 @@ def file_name(identity: str) -> str:
 
 
 def published_line(row: dict, annotation: Annotation, index: int) -> dict:
-    """A line of annotations.jsonl, with one of the published wordings of the task in turn."""
+    """A line of annotations.jsonl, with one of the published wordings of the task in turn.
+
+    What else the source knows of the image stays: the other scores, the prompt, and where it does not fit
+    the prompt.
+    """
     name = file_name(row["id"])
     instruction = INSTRUCTIONS[index % len(INSTRUCTIONS)]
     answer = render(annotation.formatted.explanation)
-    return {
-        "id": row["id"],
-        "image": f"./images/{name}.png",
-        "heatmap": f"./artifact_map/{name}.png",
-        "score": row["score"],
-        "conversations": [{"from": "human", "value": f"<image>\n{instruction}"}, {"from": "gpt", "value": answer}],
-    }
+    line = {"id": row["id"], "image": f"./images/{name}.png", "heatmap": f"./artifact_map/{name}.png"}
+    if row["misalignment_heatmap"] is not None:
+        line["misalignment_heatmap"] = f"./misalignment_map/{name}.png"
+    for column in (*SCORES, "prompt"):
+        if row[column] is not None:
+            line[column] = row[column]
+    human = {"from": "human", "value": f"<image>\n{instruction}"}
+    line["conversations"] = [human, {"from": "gpt", "value": answer}]
+    line["defects"] = _defects(name, annotation)
+    return line
 
 
-def defects(row: dict, annotation: Annotation) -> list[dict]:
+def _defects(name: str, annotation: Annotation) -> list[dict]:
     """The problems of a text, in the order of its lines: a line without a region has neither box nor mask."""
-    name = file_name(row["id"])
     problems = []
-    if not annotation.visual_prompt.regions:
+    regions = annotation.visual_prompt.regions
+    if not regions:
         return problems
     formatted = annotation.formatted
-    for line, number in zip(formatted.explanation.analysis.splitlines(), formatted.regions, strict=True):
-        problem = {"kind": None, "part": line.partition(":")[0].strip(), "text": line}
-        problem |= {"box": None, "severity": None, "mask": None}
+    lines = formatted.explanation.analysis.splitlines()
+    for line, number in zip(lines, formatted.regions, strict=True):
+        part = line.partition(":")[0].strip()
+        problem = {"kind": None, "part": part, "text": line, "box": None, "severity": None, "mask": None}
         if number is not None:
-            region = annotation.visual_prompt.regions[number - 1]
-            problem |= {"box": list(region.box), "severity": region.heat, "mask": f"./masks/{name}-{number}.png"}
+            region = regions[number - 1]
+            problem["box"] = list(region.box)
+            problem["severity"] = region.heat
+            problem["mask"] = f"./masks/{name}-{number}.png"
         problems.append(problem)
     return problems
 
 
-def record(annotation: Annotation, models: dict[str, str]) -> dict:
-    """A line of records.jsonl: what each stage gave."""
+def record(annotation: Annotation, models: dict[str, str], line: dict | None) -> dict:
+    """A line of records.jsonl: what each stage gave; `line` is None for a text that failed."""
     regions = []
     for region in annotation.visual_prompt.regions:
         regions.append({"box": list(region.box), "area": region.area, "heat": region.heat})
@@ -109,8 +127,10 @@ def record(annotation: Annotation, models: dict[str, str]) -> dict:
         "regions": regions,
         "free_form": annotation.free_text,
         "format": annotation.raw_format,
+        "sent_back": annotation.sent_back,
         "problem": annotation.problem,
         **models,
+        "line": line,
     }
 
 

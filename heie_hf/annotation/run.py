@@ -1,9 +1,10 @@
 """From images with heatmaps to a data set with explanations, in the three stages of Expl-AIGI-Eval."""
 
-import dataclasses
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from heie_hf.chat import Chat
 
 from . import card
 from .costs import Estimate, estimate
-from .output import AnnotationFolder, defects, published_line, record
+from .output import AnnotationFolder, published_line, record
 from .stages import Annotation, Costs, Stages
 from .visual_prompt import draw_contours
 
@@ -31,16 +32,18 @@ class Outcome:
     """What came of an annotation.
 
     Args:
-        num_images: that were asked for.
+        num_images: that were asked for, each counted once.
         num_texts: that were written.
+        num_sent_back: texts that did not fit at first.
         excluded: id and category of the images that the sensitive filter left out.
         failures: id and reason of images, or texts, that could not be annotated.
         is_over_budget: whether it stopped because the tokens were used up.
-        costs: requests and tokens of this run.
+        costs: requests and tokens.
     """
 
     num_images: int = 0
     num_texts: int = 0
+    num_sent_back: int = 0
     excluded: list[tuple[str, str]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     is_over_budget: bool = False
@@ -49,8 +52,10 @@ class Outcome:
 
 def estimate_costs(rows: Dataset, num_samples: int) -> Estimate:
     """Calls and tokens of an annotation, from the sizes of the first images."""
-    sizes = [row["image"].size for row in islice(rows, SAMPLED)]
-    return estimate(sizes, len(rows), num_samples)
+    sizes = []
+    for row in islice(rows, SAMPLED):
+        sizes.append(row["image"].size)
+    return estimate(sizes, len(set(rows["id"])), num_samples)
 
 
 def annotate(
@@ -66,7 +71,8 @@ def annotate(
     """Write explanations for images with heatmaps.
 
     What was answered before is not asked again, if both clients have a `cache`: run it again after a kill, or with
-    more budget, and it goes on.
+    more budget, and it goes on. An image that has several rows (Expl-AIGI-Eval's train split has one per text) is
+    annotated once.
 
     Args:
         rows: of `heie_hf.data.schema.FEATURES`, images and heatmaps decoded.
@@ -84,83 +90,122 @@ def annotate(
     """
     folder = AnnotationFolder(output_dir)
     stages = Stages(vision, text)
-    outcome = Outcome(num_images=len(rows), costs=stages.costs)
+    outcome = Outcome(costs=stages.costs)
     models = {"vision_model": vision.model, "text_model": text.model}
-    lines, problems, records = [], [], []
-    with tqdm(total=len(rows), desc="annotate", unit="image", disable=None) as bar:
-        for chunk in _chunks(rows):
+    total = len(set(rows["id"]))
+    num_done = 0
+    records = []
+    with tqdm(total=total, desc="annotate", unit="image", disable=None) as bar:
+        for chunk in _chunks(_images(rows, outcome)):
             if budget is not None and stages.costs.tokens >= budget:
                 outcome.is_over_budget = True
                 break
-            for row, annotation in _annotate_chunk(chunk, stages, num_samples, outcome):
-                records.append(record(annotation, models))
-                if annotation.problem:
-                    outcome.failures.append((f"{annotation.key}#{annotation.sample}", annotation.problem))
-                    continue
-                folder.write_pictures(row, annotation)
-                lines.append(published_line(row, annotation, len(lines)))
-                problems.append({"id": row["id"], "defects": defects(row, annotation)})
+            for row, annotations in _annotate_chunk(chunk, stages, num_samples, outcome):
+                records += _write(folder, row, annotations, models, outcome)
             bar.update(len(chunk))
-            bar.set_postfix(tokens=f"{stages.costs.tokens:,}", failed=len(outcome.failures))
+            num_done += len(chunk)
+            expected = round(stages.costs.all_tokens * total / num_done)
+            bar.set_postfix(tokens=f"{stages.costs.tokens:,}", expected_in_all=f"{expected:,}")
+    outcome.num_images = total
     for failure in outcome.failures:
         report(*failure)
-    outcome.num_texts = len(lines)
-    folder.write_lines("defects.jsonl", problems)
     folder.write_lines("records.jsonl", records)
     folder.write_lines("excluded.jsonl", _as_records(outcome.excluded, "category"))
     folder.write_lines("failures.jsonl", _as_records(outcome.failures, "reason"))
-    folder.write_text("README.md", card.render(outcome, models, num_samples, source))
-    folder.write_lines("annotations.jsonl", lines)
+    folder.write_lines("dropped.jsonl", [])  # people's verdicts are applied to what is there, not to what comes
+    about = {"source": source, **models, "samples": num_samples, **summary(outcome)}
+    folder.write_text("summary.json", json.dumps(about, indent=1) + "\n")
+    folder.write_text("README.md", card.render(about))
+    folder.write_lines("annotations.jsonl", (record["line"] for record in records if record["line"]))
     return outcome
 
 
-def _chunks(rows: Dataset) -> Iterator[list[dict]]:
-    rows = iter(rows)
+def _images(rows: Dataset, outcome: Outcome) -> Iterator[dict]:
+    """The first row of each image; other images under an id that was there already are failures."""
+    pictures = {}
+    for row in rows:
+        heatmap = row["heatmap"].tobytes() if row["heatmap"] is not None else b""
+        picture = sha256(row["image"].tobytes() + heatmap).digest()
+        if row["id"] not in pictures:
+            pictures[row["id"]] = picture
+            yield row
+        elif pictures[row["id"]] != picture:
+            outcome.failures.append((row["id"], "another image, or heatmap, has this id too: only the first counts"))
+
+
+def _chunks(rows: Iterator[dict]) -> Iterator[list[dict]]:
     while chunk := list(islice(rows, CHUNK)):
         yield chunk
 
 
 def _annotate_chunk(
     chunk: list[dict], stages: Stages, num_samples: int, outcome: Outcome
-) -> Iterator[tuple[dict, Annotation]]:
-    """All stages for a few rows; gives each row with each of its texts."""
+) -> Iterator[tuple[dict, list[Annotation]]]:
+    """All stages for a few rows; gives each row that is fit for it with its texts."""
+    texts = []
+    for row in _harmless(chunk, stages, outcome):
+        drawn = draw_contours(row["image"], row["heatmap"])
+        annotations = [Annotation(row["id"], sample, drawn) for sample in range(num_samples)]
+        texts.append((row, annotations))
+    in_a_row = []
+    for _, annotations in texts:
+        in_a_row += annotations
+    stages.write_freely(in_a_row, num_samples)
+    written = [annotation for annotation in in_a_row if annotation.problem is None]
+    stages.bring_into_form(written)
+    yield from texts
+
+
+def _harmless(chunk: list[dict], stages: Stages, outcome: Outcome) -> list[dict]:
+    """The rows that have a heatmap and pass the sensitive filter."""
     usable = []
     for row in chunk:
         if row["heatmap"] is None:
             outcome.failures.append((row["id"], "has no heatmap to show where its defects are"))
         else:
             usable.append(row)
+    verdicts = stages.filter([row["image"] for row in usable])
     harmless = []
-    for row, verdict in zip(usable, stages.filter([row["image"] for row in usable]), strict=True):
+    for row, verdict in zip(usable, verdicts, strict=True):
         if verdict.error:
             outcome.failures.append((row["id"], f"sensitive filter: {verdict.error}"))
         elif verdict.value != "none":
             outcome.excluded.append((row["id"], verdict.value))
         else:
             harmless.append(row)
-    pairs = []
-    for row in harmless:
-        drawn = draw_contours(row["image"], row["heatmap"])
-        for sample in range(num_samples):
-            pairs.append((row, Annotation(row["id"], sample, drawn)))
-    annotations = [annotation for _, annotation in pairs]
-    stages.write_freely(annotations, num_samples)
-    stages.bring_into_form([annotation for annotation in annotations if annotation.problem is None])
-    yield from pairs
+    return harmless
 
 
-def _as_records(entries: Iterable[tuple[str, str]], name: str) -> list[dict]:
+def _write(
+    folder: AnnotationFolder, row: dict, annotations: list[Annotation], models: dict[str, str], outcome: Outcome
+) -> Iterator[dict]:
+    """Writes the pictures of a row; gives the record of each of its texts."""
+    folder.write_pictures(row, annotations[0].visual_prompt)
+    for annotation in annotations:
+        outcome.num_sent_back += bool(annotation.sent_back)
+        line = None
+        if annotation.problem:
+            outcome.failures.append((f"{annotation.key}#{annotation.sample}", annotation.problem))
+        else:
+            line = published_line(row, annotation, outcome.num_texts)
+            outcome.num_texts += 1
+        yield record(annotation, models, line)
+
+
+def _as_records(entries: list[tuple[str, str]], name: str) -> list[dict]:
     return [{"id": identity, name: reason} for identity, reason in entries]
 
 
 def summary(outcome: Outcome) -> dict:
     """For people and programs: counts and costs, without the lists."""
+    categories = Counter(category for _, category in outcome.excluded)
     return {
         "images": outcome.num_images,
         "texts": outcome.num_texts,
+        "sent_back": outcome.num_sent_back,
         "excluded": len(outcome.excluded),
         "failed": len(outcome.failures),
         "over_budget": outcome.is_over_budget,
-        "excluded_by_category": dict(Counter(category for _, category in outcome.excluded)),
-        **dataclasses.asdict(outcome.costs),
+        "excluded_by_category": dict(categories),
+        **asdict(outcome.costs),
     }

@@ -28,6 +28,7 @@ class Annotation:
         free_text: answer of stage 2.
         formatted: answer of stage 3, checked.
         raw_format: that answer as it came.
+        sent_back: what did not fit at first and was sent back.
         problem: why there is no text; None while all is well.
     """
 
@@ -37,24 +38,40 @@ class Annotation:
     free_text: str | None = None
     formatted: Formatted | None = None
     raw_format: str | None = None
+    sent_back: list[str] = field(default_factory=list)
     problem: str | None = None
 
 
 @dataclass
 class Costs:
-    """What the servers charged for: requests and tokens of this run, failed attempts included, cached answers not."""
+    """What the servers charged for, failed attempts included.
+
+    Args:
+        requests, prompt_tokens, completion_tokens: of this run.
+        earlier_prompt_tokens, earlier_completion_tokens: of answers from earlier runs that were used again.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    earlier_prompt_tokens: int = 0
+    earlier_completion_tokens: int = 0
 
     @property
     def tokens(self) -> int:
+        """Of this run."""
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def all_tokens(self) -> int:
+        return self.tokens + self.earlier_prompt_tokens + self.earlier_completion_tokens
 
     def add(self, answers: Sequence[Answer]) -> None:
         for answer in answers:
-            if not answer.is_cached:
+            if answer.is_cached:
+                self.earlier_prompt_tokens += answer.prompt_tokens
+                self.earlier_completion_tokens += answer.completion_tokens
+            else:
                 self.requests += answer.requests
                 self.prompt_tokens += answer.prompt_tokens
                 self.completion_tokens += answer.completion_tokens
@@ -113,7 +130,8 @@ class Stages:
         for annotation, messages in zip(annotations, conversations, strict=True):
             if annotation.formatted is None or not annotation.formatted.problems:
                 continue
-            ask = REPAIR.format(problems="; ".join(annotation.formatted.problems))
+            annotation.sent_back = annotation.formatted.problems
+            ask = REPAIR.format(problems="; ".join(annotation.sent_back))
             answered = {"role": "assistant", "content": annotation.raw_format}
             flawed.append(annotation)
             repairs.append([*messages, answered, {"role": "user", "content": ask}])

@@ -42,16 +42,16 @@ def draw_contours(image: Image.Image, heatmap: Image.Image) -> VisualPrompt:
     heat = np.asarray(heatmap.convert("L"), dtype=np.float32) / 255  # (H, W)
     if not heat.any():
         return VisualPrompt(image.convert("RGB"), [])
-    threshold = THRESHOLD if heat.max() >= THRESHOLD else float(heat.max()) / 2
-    scale = max(image.size) / 512
-    gap, width = max(1, round(GAP * scale)), max(1, round(WIDTH * scale))
+    highest = float(heat.max())
+    threshold = THRESHOLD if highest >= THRESHOLD else highest / 2
     marked = heat >= threshold
-    inside = grow(marked, gap)
-    ring = grow(inside, width) & ~inside
+    scale = max(image.size) / 512
+    inside = grow(marked, max(1, round(GAP * scale)))
+    outside = grow(inside, max(1, round(WIDTH * scale)))
     pixels = np.array(image.convert("RGB"))
-    pixels[ring] = RED
+    pixels[outside & ~inside] = RED
     drawn = Image.fromarray(pixels)
-    outlines = find_regions((inside * heat.clip(1 / 255)).astype(np.float32), threshold=1 / 255, min_area=0)
+    outlines = _outlines(inside, heat)
     regions = [_marked_part(outline, marked, heat) for outline in outlines]
     if len(regions) > 1:
         for number, outline in enumerate(outlines, 1):
@@ -59,20 +59,24 @@ def draw_contours(image: Image.Image, heatmap: Image.Image) -> VisualPrompt:
     return VisualPrompt(drawn, regions)
 
 
+def _outlines(inside: np.ndarray, heat: np.ndarray) -> list[Region]:
+    """What lies inside each ring, the hottest first."""
+    least = 1 / 255
+    filled = np.where(inside, heat.clip(least), 0).astype(np.float32)
+    return find_regions(filled, threshold=least, min_area=0)
+
+
 def _marked_part(outline: Region, marked: np.ndarray, heat: np.ndarray) -> Region:
     """What the heatmap marks inside an outline, in pixels of the image."""
     x0, y0, x1, y1 = outline.box
-    inside = outline.mask & marked[y0:y1, x0:x1]
-    (rows,) = np.nonzero(inside.any(axis=1))
-    (columns,) = np.nonzero(inside.any(axis=0))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    mask = outline.mask & marked[y0:y1, x0:x1]
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
     left, right = int(columns[0]), int(columns[-1]) + 1
-    return Region(
-        box=(x0 + left, y0 + top, x0 + right, y0 + bottom),
-        area=int(inside.sum()),
-        heat=float(heat[y0:y1, x0:x1][inside].max()),
-        mask=inside[top:bottom, left:right],
-    )
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    hottest = heat[y0:y1, x0:x1][mask].max()
+    box = (x0 + left, y0 + top, x0 + right, y0 + bottom)
+    return Region(box, area=int(mask.sum()), heat=float(hottest), mask=mask[top:bottom, left:right])
 
 
 def _write_number(image: Image.Image, outline: Region, number: int, scale: float) -> None:
@@ -81,9 +85,10 @@ def _write_number(image: Image.Image, outline: Region, number: int, scale: float
     font = ImageFont.load_default(max(12, round(20 * scale)))
     x0, y0, _, _ = outline.box
     left, top, right, bottom = draw.textbbox((0, 0), str(number), font=font)
-    width, height = right - left, bottom - top
-    margin = max(2, height // 4)
-    x = min(max(0, x0 - width - 2 * margin), image.width - width - 2 * margin)
-    y = min(max(0, y0 - height - 2 * margin), image.height - height - 2 * margin)
-    draw.rectangle((x, y, x + width + 2 * margin, y + height + 2 * margin), fill=RED)
+    margin = max(2, (bottom - top) // 4)
+    width = right - left + 2 * margin
+    height = bottom - top + 2 * margin
+    x = min(max(0, x0 - width), image.width - width)
+    y = min(max(0, y0 - height), image.height - height)
+    draw.rectangle((x, y, x + width, y + height), fill=RED)
     draw.text((x + margin - left, y + margin - top), str(number), fill="white", font=font)

@@ -15,10 +15,14 @@ VISION_KEY, TEXT_KEY = "HEIE_VISION_API_KEY", "HEIE_TEXT_API_KEY"
 
 
 def annotate(
-    dataset: Annotated[str, typer.Option(metavar="NAME|FOLDER", help="Images with heatmaps, see docs/datasets.md.")],
     output_dir: Annotated[Path, typer.Option(help="Folder for the new data set; run it again and it goes on.")],
-    vision_model: Annotated[str, typer.Option(metavar="MODEL", help=f"Looks at pictures; key: {VISION_KEY}.")],
-    vision_url: Annotated[str, typer.Option(metavar="URL", help="Its server, with OpenAI's API.")],
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME|FOLDER", help="Images with heatmaps, see docs/datasets.md.")
+    ] = None,
+    vision_model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help=f"Looks at pictures; key: {VISION_KEY}.")
+    ] = None,
+    vision_url: Annotated[str | None, typer.Option(metavar="URL", help="Its server, with OpenAI's API.")] = None,
     text_model: Annotated[
         str | None, typer.Option(metavar="MODEL", help=f"Brings texts into form; key: {TEXT_KEY}. Default: the same.")
     ] = None,
@@ -27,19 +31,37 @@ def annotate(
     split: Annotated[str | None, typer.Option(help="Of the data set; default: its first.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Texts per image: several for training, one otherwise.")] = 1,
     max_images: Annotated[int | None, typer.Option(min=1, help="Only the first ones.")] = None,
-    budget: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="Stop when so many are used.")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="That this run may cost.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 8,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate calls and tokens.")] = False,
+    sheet: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RATER", help="Write a page on which this person judges texts of --output-dir; repeat it."
+        ),
+    ] = None,
+    sheet_size: Annotated[int, typer.Option(min=1, help="Texts on a page, drawn by chance.")] = 100,
+    review: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, metavar="CSV", help="Leave out what this filled-in sheet calls wrong; repeat it."),
+    ] = None,
 ) -> Iterator[dict[str, Any]]:
     """Write explanations for images with heatmaps, in the three stages of Expl-AIGI-Eval (HEIE, section 3.4).
 
-    Prints counts and costs as one JSON line. What was answered before is not asked, or paid, again.
+    Prints counts and costs as one JSON line. What was answered before is not asked, or paid, again. With --sheet or
+    --review, texts that are there are checked by people, and nothing is asked.
     """
+    if sheet or review:
+        yield _check_by_people(output_dir, sheet or [], sheet_size, review or [])
+        return
+    for option, value in (("dataset", dataset), ("vision-model", vision_model), ("vision-url", vision_url)):
+        if value is None:
+            raise UsageMistake(f"missing option --{option}")
     import datasets
 
     from heie_hf.annotation import annotate as run
     from heie_hf.annotation import estimate_costs, summary
-    from heie_hf.chat import Chat, ChatError
+    from heie_hf.chat import ChatError
     from heie_hf.data import load
 
     if not sys.stderr.isatty():
@@ -50,22 +72,48 @@ def annotate(
     except (OSError, ValueError) as error:
         raise UsageMistake(one_line(error)) from error
     rows = rows.select(range(min(max_images or len(rows), len(rows))))
+    vision = _client(vision_model, vision_url, VISION_KEY, output_dir, concurrency)
+    text = vision
+    if text_model or text_url:
+        text_key = TEXT_KEY if text_url else VISION_KEY
+        text = _client(text_model or vision_model, text_url or vision_url, text_key, output_dir, concurrency)
+    estimate = estimate_costs(rows, samples)
     if dry_run:
-        yield asdict(estimate_costs(rows, samples))
+        yield asdict(estimate)
         return
     writable_folder(output_dir)
-    common = {"cache": output_dir / "answers.jsonl", "concurrency": concurrency}
+    tokens = estimate.prompt_tokens + estimate.completion_tokens
+    print(f"heie: {estimate.images} images, about {estimate.calls} calls, about {tokens:,} tokens", file=sys.stderr)
     try:
-        vision = Chat(vision_model, vision_url, key_variable=VISION_KEY, **common)
-        text = vision
-        if text_model or text_url:
-            text_key = TEXT_KEY if text_url else VISION_KEY
-            text = Chat(text_model or vision_model, text_url or vision_url, key_variable=text_key, **common)
         outcome = run(rows, output_dir, vision, text, samples, budget, failures, Path(dataset).name)
-    except (ChatError, ValueError) as error:
+    except ChatError as error:
         raise UsageMistake(one_line(error)) from error
     yield summary(outcome)
     if outcome.is_over_budget:
         failures(str(output_dir), "the budget is used up: run it again with more to go on")
     if failures.count:
         raise typer.Exit(1)
+
+
+def _client(model: str, url: str, key_variable: str, output_dir: Path, concurrency: int) -> Any:
+    from heie_hf.chat import Chat
+
+    try:
+        return Chat(model, url, output_dir / "answers.jsonl", concurrency, key_variable=key_variable)
+    except ValueError as error:
+        raise UsageMistake(one_line(error)) from error
+
+
+def _check_by_people(output_dir: Path, raters: list[str], sheet_size: int, sheets: list[Path]) -> dict[str, Any]:
+    from heie_hf.annotation.review import apply_verdicts, write_sheets
+
+    result = {}
+    try:
+        if sheets:
+            result |= apply_verdicts(output_dir, sheets)
+        if raters:
+            number = write_sheets(output_dir, raters, sheet_size)
+            result |= {"sheets": str(output_dir / "sheets"), "texts": number}
+    except (FileNotFoundError, ValueError) as error:
+        raise UsageMistake(one_line(error)) from error
+    return result

@@ -6,7 +6,7 @@ import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +14,7 @@ import numpy as np
 
 from heie_hf.files import whole_file
 
-QUESTION = "How well does the text describe what is implausible in the picture?"
-SCALE = (1, 5)
-SCALE_ENDS = ("not at all", "completely")
+Level = Literal["nominal", "ordinal", "interval"]
 COLUMNS = ("item", "id", "text", "rating", "comment")
 
 # Cells that spreadsheets may take for formulas (OWASP, "CSV injection", and the full-width forms), quoted ones too.
@@ -25,18 +23,34 @@ _RATER = re.compile(r"\w([\w.-]*\w)?")
 _MAX_RATER_BYTES = 200  # file names end at 255
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Rating sheet: {rater}</title><style>
-body {{ font-family: sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.4 }}
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Rating sheet: {rater}</title><style>
+body {{ font-family: sans-serif; max-width: 64rem; margin: 2rem auto 5rem; padding: 0 1rem; line-height: 1.4 }}
 article {{ border-top: 1px solid #999; padding: 1rem 0 }}
-img {{ max-width: 24rem; max-height: 24rem; margin-right: .5rem }}
-p.text {{ white-space: pre-line }}
-textarea {{ width: 100% }}
+h2 {{ font-size: 1rem; margin: 0 0 .5rem }}
+h2 small {{ color: #666; font-weight: normal }}
+figure {{ display: flex; flex-wrap: wrap; gap: .5rem; margin: 0 }}
+figure img {{ flex: 0 1 24rem; min-width: 0; max-height: 24rem; object-fit: contain; object-position: left top }}
+p.text, details p {{ white-space: pre-line }}
+details p {{ border-left: 3px solid #ccc; padding-left: .75rem; color: #444 }}
+fieldset {{ border: 0; padding: 0; margin: .75rem 0; display: flex; flex-wrap: wrap; gap: .5rem }}
+fieldset label {{ border: 1px solid #777; border-radius: .3rem; padding: .35rem .8rem; cursor: pointer }}
+fieldset label:has(:checked) {{ background: #205493; border-color: #205493; color: white }}
+textarea {{ width: 100%; box-sizing: border-box; font: inherit }}
+footer {{ position: fixed; inset: auto 0 0 0; padding: .6rem 1rem; text-align: center; background: #eee }}
+button {{ font: inherit; padding: .3rem 1rem; margin-left: 1rem }}
 </style></head><body>
 <h1>Rating sheet: {rater}</h1>
-<p>{question} {low} = {worst}, {high} = {best}. Leave an item open if you cannot tell. The button at the end saves your
-ratings as a file; send that back.</p>
-<form>{items}</form><button type="button">Save ratings</button>
+<p>{question} Leave an item open if you cannot tell. The button below saves your answers as a file; send that back.</p>
+<form autocomplete="off">{items}</form>
+<footer><output></output><button type="button">Save ratings</button></footer>
 <script>
+const count = () => {{
+  const number = document.querySelectorAll("input:checked").length;
+  document.querySelector("output").textContent = `${{number}} of {number} answered`;
+}};
+document.querySelector("form").onchange = count;
+count();
 document.querySelector("button").onclick = () => {{
   const noFormula = value => /^{formula}/.test(value) ? "'" + value : value;
   const quote = value => '"' + noFormula(value).replaceAll('"', '""') + '"';
@@ -50,18 +64,52 @@ document.querySelector("button").onclick = () => {{
 }};
 </script></body></html>
 """
-_ITEM = """<article data-item="{item}" data-id="{id}"><h2>{item}</h2>{pictures}<p class="text">{text}</p>
-<p>{choices}</p><label>Comment<textarea rows="2"></textarea></label></article>
+_ITEM = """<article data-item="{item}" data-id="{id}"><h2>{item} <small>{id}</small></h2><figure>{pictures}</figure>
+<p class="text">{text}</p>{background}<fieldset>{choices}</fieldset>
+<label>Comment<textarea rows="2"></textarea></label></article>
 """
+_BACKGROUND = "<details><summary>How it came about</summary><p>{background}</p></details>"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What raters are asked.
+
+    Args:
+        question: stands at the top of the page.
+        answers: what may stand in the column `rating`, and the number that it counts as; NaN counts as not rated.
+        level: of those numbers, for the agreement.
+    """
+
+    question: str
+    answers: Mapping[str, float]
+    level: Level
+
+
+RATING = Form(
+    "How well does the text describe what is implausible in the picture? 1 = not at all, 5 = completely.",
+    {"1": 1, "2": 2, "3": 3, "4": 4, "5": 5},
+    "ordinal",
+)
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """What came back: `values` (raters, items) float, NaN = not rated; columns in the order of `ids`."""
+    """What came back.
+
+    Args:
+        raters: by the files' names.
+        ids: of the items.
+        values: (raters, items) float, NaN = not rated; columns in the order of `ids`.
+        comments: by rater and id, where there is one.
+        level: of the values.
+    """
 
     raters: list[str]
     ids: list[str]
     values: np.ndarray
+    comments: dict[tuple[str, str], str] = field(default_factory=dict)
+    level: Level = "ordinal"
 
     @property
     def mean(self) -> float:
@@ -71,18 +119,21 @@ class Ratings:
 
     @property
     def alpha(self) -> float:
-        """Krippendorff's alpha for ordinal ratings."""
-        return krippendorff_alpha(self.values, "ordinal")
+        """Krippendorff's alpha."""
+        return krippendorff_alpha(self.values, self.level)
 
 
-def export_sheets(rows: Sequence[Mapping], output_dir: str | Path, raters: Sequence[str], *, seed: int = 0) -> None:
+def export_sheets(
+    rows: Sequence[Mapping], output_dir: str | Path, raters: Sequence[str], form: Form = RATING, *, seed: int = 0
+) -> None:
     """One sheet per rater, `ratings_<rater>.csv` and `ratings_<rater>.html`, items in an order of the rater's own.
 
     Either file can be filled in: the page saves a CSV of the same form. Pictures lie in `images/` beside them. A cell
     that a spreadsheet would take for a formula has "'" in front; `import_ratings` takes it off again.
 
     Args:
-        rows: id (str, unique), text (str, what is rated), image (PIL) and, where there is one, overlay (PIL).
+        rows: id (str, unique), text (str, what is rated), image (PIL) and, where there is one, overlay (PIL) and
+            background (str, folded away beneath the text).
         raters: names of letters, digits, "_", and "-" and "." in between; they become file names.
 
     Raises:
@@ -97,29 +148,30 @@ def export_sheets(rows: Sequence[Mapping], output_dir: str | Path, raters: Seque
     items = []
     for number, row in enumerate(rows, 1):
         pictures = _save_pictures(number, row, output_dir)
-        items.append({"item": number, "id": row["id"], "text": row["text"], "pictures": pictures})
+        item = {"item": number, "id": row["id"], "text": row["text"], "background": row.get("background")}
+        items.append(item | {"pictures": pictures})
     for rater in raters:
         own_order = random.Random(f"{seed} {rater}").sample(items, len(items))
         _write_table(output_dir / f"ratings_{rater}.csv", own_order)
         with whole_file(output_dir / f"ratings_{rater}.html") as draft:
-            draft.write_text(_page(rater, own_order), encoding="utf-8")
+            draft.write_text(_page(rater, own_order, form), encoding="utf-8")
 
 
-def import_ratings(paths: Sequence[str | Path]) -> Ratings:
+def import_ratings(paths: Sequence[str | Path], form: Form = RATING) -> Ratings:
     """Read filled-in CSV files, one per rater; the rater is the file's name without "ratings_".
 
     Raises:
-        ValueError: naming the file, the row as spreadsheets count them and what to do, for a rating that is no integer
-            of the scale, an item that occurs twice or has no id, a file without the columns `id` and `rating`, or one
-            that is no CSV in UTF-8; for two files of one rater.
+        ValueError: naming the file, the row as spreadsheets count them and what to do, for a rating that is none of
+            the form's answers, an item that occurs twice or has no id, a file without the columns `id` and `rating`,
+            or one that is no CSV in UTF-8; for two files of one rater.
         OSError: if a file cannot be read.
     """
-    sheets = {}
+    sheets, comments = {}, {}
     for path in map(Path, paths):
         rater = path.stem.removeprefix("ratings_")
         if rater in sheets:
             raise ValueError(f"{path}: there is another sheet of {rater!r}; give each rater a file name of their own")
-        sheets[rater] = _read_sheet(path)
+        sheets[rater] = _read_sheet(path, form, comments, rater)
     ids = []
     for sheet in sheets.values():
         ids += sorted(sheet.keys() - set(ids))
@@ -127,10 +179,10 @@ def import_ratings(paths: Sequence[str | Path]) -> Ratings:
     for row, sheet in zip(values, sheets.values(), strict=True):
         for column, item in enumerate(ids):
             row[column] = sheet.get(item, np.nan)
-    return Ratings(list(sheets), ids, values)
+    return Ratings(list(sheets), ids, values, comments, form.level)
 
 
-def krippendorff_alpha(values: np.ndarray, level: Literal["nominal", "ordinal", "interval"] = "ordinal") -> float:
+def krippendorff_alpha(values: np.ndarray, level: Level = "ordinal") -> float:
     """Inter-rater agreement: 1 = perfect, 0 = as by chance.
 
     K. Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011.
@@ -207,42 +259,44 @@ def _as_it_was(cell: str) -> str:
     return cell
 
 
-def _page(rater: str, items: list[dict]) -> str:
+def _page(rater: str, items: list[dict], form: Form) -> str:
+    articles = [_article(item, form) for item in items]
     return _PAGE.format(
         rater=html.escape(rater),
-        question=QUESTION,
-        low=SCALE[0],
-        high=SCALE[1],
-        worst=SCALE_ENDS[0],
-        best=SCALE_ENDS[1],
-        items="".join(map(_article, items)),
+        question=form.question,
+        items="".join(articles),
+        number=len(items),
         header=",".join(COLUMNS),
         file=f"ratings_{rater}.csv",
         formula=_FORMULA.pattern,
     )
 
 
-def _article(item: dict) -> str:
+def _article(item: dict, form: Form) -> str:
     choices = ""
-    for grade in range(SCALE[0], SCALE[1] + 1):
-        choices += f'<label><input type="radio" name="item{item["item"]}" value="{grade}">{grade}</label> '
+    for answer in form.answers:
+        choices += f'<label><input type="radio" name="item{item["item"]}" value="{answer}"> {answer}</label>'
     pictures = ""
     for path in item["pictures"]:
         pictures += f'<img src="{path}" alt="">'
+    background = ""
+    if item["background"]:
+        background = _BACKGROUND.format(background=html.escape(item["background"]))
     return _ITEM.format(
         item=item["item"],
         id=html.escape(item["id"]),
         text=html.escape(item["text"]),
         pictures=pictures,
+        background=background,
         choices=choices,
     )
 
 
-def _read_sheet(path: Path) -> dict[str, int]:
-    """The ratings of one file by the item's id."""
+def _read_sheet(path: Path, form: Form, comments: dict[tuple[str, str], str], rater: str) -> dict[str, float]:
+    """The ratings of one file by the item's id; its comments go into `comments`."""
     ratings = {}
     seen = set()
-    for number, item, rating in _read_rows(path):
+    for number, item, rating, comment in _read_rows(path):
         place = f"{path}, row {number}"
         if not item and not rating:
             continue  # an empty row
@@ -252,12 +306,14 @@ def _read_sheet(path: Path) -> dict[str, int]:
             raise ValueError(f"{place}: item {item!r} occurs twice; keep one of its rows")
         seen.add(item)
         if rating:
-            ratings[item] = _rating(rating, f"{place}: the rating of {item!r}")
+            ratings[item] = _rating(rating, form, f"{place}: the rating of {item!r}")
+        if comment:
+            comments[rater, item] = comment
     return ratings
 
 
-def _read_rows(path: Path) -> list[tuple[int, str, str]]:
-    """Number as spreadsheets count, id and rating of each row."""
+def _read_rows(path: Path) -> list[tuple[int, str, str, str]]:
+    """Number as spreadsheets count, id, rating and comment of each row."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a byte order mark first
             header, *rows = list(csv.reader(file)) or [[]]
@@ -269,12 +325,14 @@ def _read_rows(path: Path) -> list[tuple[int, str, str]]:
     table = []
     for number, row in enumerate(rows, 2):
         cells = dict(itertools.zip_longest(header, row[: len(header)], fillvalue=""))
-        table.append((number, _as_it_was(cells["id"]), cells["rating"].strip()))
+        comment = _as_it_was(cells.get("comment", "")).strip()
+        table.append((number, _as_it_was(cells["id"]), cells["rating"].strip(), comment))
     return table
 
 
-def _rating(rating: str, place: str) -> int:
-    low, high = SCALE
-    if rating not in map(str, range(low, high + 1)):
-        raise ValueError(f"{place} is {rating!r:.40}; write an integer from {low} to {high}, or leave it empty")
-    return int(rating)
+def _rating(rating: str, form: Form, place: str) -> float:
+    if rating not in form.answers:
+        *others, last = form.answers
+        answers = f"{', '.join(others)} or {last}"
+        raise ValueError(f"{place} is {rating!r:.40}; write {answers}, or leave it empty")
+    return form.answers[rating]

@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
 import threading
 from hashlib import sha256
 
 import pytest
 
 from heie_hf.annotation.prompts import FILTER, NO_REGIONS
+from heie_hf.cli import main
+from heie_hf.data import synthetic
 from heie_hf.processing.explanation_heie import Explanation, render
 from tests.metrics.chat_server import Server
 
@@ -75,6 +78,34 @@ def surroundings(tmp_path, monkeypatch):
     """A cache of its own; the other tests run with HF_HUB_OFFLINE, here the network is loopback."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Twelve scenes, some of them clean, one with two regions."""
+    folder = tmp_path_factory.mktemp("annotated") / "scenes"
+    synthetic.synthesize(12, 5, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(drawn, tmp_path):
+    return shutil.copytree(drawn, tmp_path / "scenes")
+
+
+@pytest.fixture
+def annotate(folder, server, tmp_path, capsys):
+    """annotate(options ...) -> exit status, the JSON line (None without), stderr."""
+
+    def run(*options):
+        arguments = ["annotate", "--dataset", str(folder), "--output-dir", str(tmp_path / "out")]
+        arguments += ["--vision-model", "eye", "--vision-url", server.url, *map(str, options)]
+        with pytest.raises(SystemExit) as exit:
+            main(arguments)
+        captured = capsys.readouterr()
+        return exit.value.code or 0, json.loads(captured.out) if captured.out else None, captured.err
+
+    return run
 
 
 def lines(path):

@@ -2,7 +2,7 @@
 
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -10,42 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from heie_hf.annotation.prompts import NO_REGIONS
-from heie_hf.cli import main
-from heie_hf.data import load, synthetic
+from heie_hf.data import load
+from heie_hf.processing.explanation_heie import Explanation, render
 from tests.annotation.conftest import lines
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = "Here you are: the wheel in the red circle is missing."
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
-    """Twelve scenes, some of them clean, one with two regions."""
-    folder = tmp_path_factory.mktemp("annotated") / "scenes"
-    synthetic.synthesize(12, 5, folder)
-    return folder
-
-
-@pytest.fixture
-def folder(drawn, tmp_path):
-    return shutil.copytree(drawn, tmp_path / "scenes")
-
-
-@pytest.fixture
-def annotate(folder, server, tmp_path, capsys):
-    """annotate(options ...) -> exit status, the JSON line (None without), stderr."""
-
-    def run(*options):
-        arguments = ["annotate", "--dataset", str(folder), "--output-dir", str(tmp_path / "out")]
-        arguments += ["--vision-model", "eye", "--vision-url", server.url, *map(str, options)]
-        with pytest.raises(SystemExit) as exit:
-            main(arguments)
-        captured = capsys.readouterr()
-        return exit.value.code or 0, json.loads(captured.out) if captured.out else None, captured.err
-
-    return run
 
 
 def test_a_data_set_comes_out_that_reads_back(annotate, folder, tmp_path, model):
@@ -78,8 +51,10 @@ def test_a_second_run_asks_nothing(annotate, model, tmp_path):
     before, files = dict(model.asked), snapshot(tmp_path / "out")
     status, summary, _ = annotate()
     assert status == 0 and model.asked == before and summary["requests"] == 0 and summary["texts"] == 12
+    assert summary["earlier_prompt_tokens"] == 100 * 36 and summary["prompt_tokens"] == 0
     after = snapshot(tmp_path / "out")
-    assert {name for name in files if files[name] != after[name]} <= {"README.md"}  # the costs of the last run
+    changed = {name for name in files if files[name] != after[name]}
+    assert changed == {"summary.json"}  # tells what the last run cost; the card what all runs did
 
 
 def snapshot(folder):
@@ -95,10 +70,65 @@ def test_several_texts_per_image_have_one_question_each(annotate, server, tmp_pa
     assert temperatures == {0.8}
 
 
+def test_each_text_keeps_its_own_problems(annotate, model, tmp_path):
+    """Several texts of an image share its id: the problems must not be joined by it."""
+    texts = []
+    for place in ("bent", "gone", "blurred"):
+        texts.append(render(Explanation("A street.", "The wheel.", f"Wheel: it is {place}.")))
+    model.replies["format"] = list(texts)
+    annotate("--samples", 3, "--max-images", 1, "--concurrency", 1)
+    rows = load(tmp_path / "out")
+    assert len(set(rows["id"])) == 1 and len(set(rows["analysis"])) == 3
+    for row in rows:
+        [defect] = row["defects"]
+        assert defect["text"] == row["analysis"]
+
+
+def test_what_else_the_source_knows_stays(annotate, folder, tmp_path):
+    records = lines(folder / "annotations.jsonl")
+    for record in records:
+        record |= {"prompt": "a street", "alignment_score": 0.25, "misalignment_heatmap": record["heatmap"]}
+    write(folder, records)
+    annotate("--max-images", 2)
+    for scene, row in zip(load(folder), load(tmp_path / "out"), strict=False):
+        assert (row["prompt"], row["alignment_score"]) == ("a street", 0.25)
+        assert np.array_equal(np.asarray(row["misalignment_heatmap"]), np.asarray(scene["heatmap"]))
+
+
+def test_an_image_with_several_rows_is_annotated_once(annotate, folder, tmp_path):
+    records = lines(folder / "annotations.jsonl")[:3]
+    write(folder, [records[0], records[1], records[0], records[1], records[2]])
+    status, summary, _ = annotate()
+    assert status == 0 and (summary["images"], summary["texts"]) == (3, 3)
+    assert [record["id"] for record in lines(tmp_path / "out" / "annotations.jsonl")] == [r["id"] for r in records]
+
+
+def test_two_images_of_one_id_are_not_mixed_up(annotate, folder, tmp_path):
+    records = lines(folder / "annotations.jsonl")[:2]
+    records[1]["id"] = records[0]["id"]
+    write(folder, records)
+    status, summary, errors = annotate()
+    assert status == 1 and summary["texts"] == 1 and "another image, or heatmap, has this id too" in errors
+
+
+def test_a_heatmap_that_changed_is_drawn_anew(annotate, folder, tmp_path):
+    annotate("--max-images", 1)
+    [record, *_] = lines(folder / "annotations.jsonl")
+    empty = Image.new("L", Image.open(folder / record["image"]).size)
+    empty.save(folder / record["heatmap"])
+    annotate("--max-images", 1)
+    [row] = load(tmp_path / "out")
+    assert not np.asarray(row["heatmap"]).any() and row["defects"] == []
+
+
+def write(folder, records):
+    (folder / "annotations.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
 def test_what_does_not_fit_is_sent_back_once_with_the_reason(annotate, server, model, tmp_path):
     model.replies["format"] = [BAD]
     status, summary, _ = annotate("--max-images", 3)
-    assert status == 0 and summary["texts"] == 3 and model.asked["repair"] == 1
+    assert status == 0 and summary["texts"] == 3 and model.asked["repair"] == summary["sent_back"] == 1
     [repair] = [body for body in server.bodies if len(body["messages"]) == 3]
     assert repair["messages"][1] == {"role": "assistant", "content": BAD}
     assert "[MAP] stands there 0 times" in repair["messages"][2]["content"]
@@ -110,7 +140,7 @@ def test_what_still_does_not_fit_is_listed_with_its_reason_and_the_rest_goes_on(
     assert status == 1 and (summary["texts"], summary["failed"]) == (2, 1)
     [failure] = lines(tmp_path / "out" / "failures.jsonl")
     assert failure["id"] == "s5-000000#0" or "#0" in failure["id"]
-    assert "format: [MAP] stands there 0 times" in failure["reason"] and errors.count("heie: ") == 1
+    assert "format: [MAP] stands there 0 times" in failure["reason"] and errors.count("#0: format") == 1
     assert len(load(tmp_path / "out")) == 2
 
 
@@ -151,7 +181,7 @@ def test_a_busy_server_is_waited_for(annotate, model, monkeypatch):
 def test_a_spent_quota_ends_the_run_in_one_line_and_it_goes_on_later(annotate, model):
     model.replies["format"] = [(429, '{"error": {"code": "insufficient_quota"}}', {})]
     status, summary, errors = annotate("--max-images", 4)
-    assert status == 2 and summary is None and "insufficient_quota" in errors and errors.count("\n") == 1
+    assert status == 2 and summary is None and "insufficient_quota" in errors and errors.count("\n") == 2
     asked = dict(model.asked)
     status, summary, _ = annotate("--max-images", 4)
     assert status == 0 and summary["texts"] == 4
@@ -183,6 +213,14 @@ def test_a_dry_run_estimates_and_sends_nothing(annotate, server, tmp_path):
     assert status == 0 and server.bodies == [] and not (tmp_path / "out").exists()
     assert (estimate["images"], estimate["calls"]) == (12, 12 * 7)
     assert estimate["prompt_tokens"] > 12 * 3 * 1000 and estimate["completion_tokens"] > 12 * 3 * 300
+
+
+def test_the_estimate_is_told_before_the_first_call(annotate, server):
+    server.reply = lambda content, count: (401, "no such key", {})
+    status, _, errors = annotate("--samples", 3)
+    first, second = errors.splitlines()
+    assert re.fullmatch(r"heie: 12 images, about 84 calls, about [\d,]+ tokens", first)
+    assert status == 2 and "401" in second
 
 
 def test_two_models_with_keys_of_their_own(annotate, server, tmp_path, monkeypatch):
@@ -223,7 +261,7 @@ def test_a_run_that_was_killed_asks_nothing_twice(folder, server, model, tmp_pat
 def test_rows_without_a_heatmap_are_failures(annotate, folder, tmp_path):
     records = lines(folder / "annotations.jsonl")
     del records[0]["heatmap"]
-    (folder / "annotations.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    write(folder, records)
     status, summary, errors = annotate("--max-images", 2)
     assert status == 1 and summary["texts"] == 1 and "has no heatmap" in errors
 

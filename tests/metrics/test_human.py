@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from heie_hf.metrics.human import export_sheets, import_ratings, krippendorff_alpha
+from heie_hf.metrics.human import Form, export_sheets, import_ratings, krippendorff_alpha
 
 NAN = np.nan
 # Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), example C: 4 observers, 12 units.
@@ -127,8 +127,28 @@ def test_a_rating_off_the_scale_is_refused_by_name(tmp_path, rows, value):
     fill_in(tmp_path / "ratings_ada.csv", {"scene/2": value})
     with (tmp_path / "ratings_ada.csv").open(newline="", encoding="utf-8-sig") as file:
         row = [row[1] for row in csv.reader(file)].index("scene/2") + 1
-    reason = f"ratings_ada.csv, row {row}: the rating of 'scene/2' is '{value[:30]}.*an integer from 1 to 5"
+    reason = f"ratings_ada.csv, row {row}: the rating of 'scene/2' is '{value[:30]}.*write 1, 2, 3, 4 or 5"
     with pytest.raises(ValueError, match=reason):
+        import_ratings([tmp_path / "ratings_ada.csv"])
+
+
+def test_a_form_of_ones_own(tmp_path, rows):
+    form = Form("Is it right?", {"right": 1, "wrong": 0, "unsure": NAN}, "nominal")
+    rows[0]["background"] = "It was <written> first."
+    export_sheets(rows, tmp_path, ["ada", "bob"], form)
+    text = (tmp_path / "ratings_ada.html").read_text(encoding="utf-8")
+    assert [value for _, value in Page(text).choices] == ["right", "wrong", "unsure"] * 6
+    assert "Is it right?" in text and text.count("It was &lt;written&gt; first.") == 1
+    fill_in(tmp_path / "ratings_ada.csv", {"scene/0": "right", "scene/1": "unsure", "scene/2": "wrong"})
+    fill_in(tmp_path / "ratings_bob.csv", {"scene/0": "right", "scene/1": "wrong", "scene/2": "wrong"})
+    sheet = (tmp_path / "ratings_bob.csv").read_text(encoding="utf-8-sig")
+    (tmp_path / "ratings_bob.csv").write_text(sheet.replace(",wrong,", ",wrong,'=no", 1), encoding="utf-8")
+    ratings = import_ratings(sorted(tmp_path.glob("ratings_*.csv")), form)
+    columns = dict(zip(ratings.ids, ratings.values.T.tolist(), strict=True))
+    assert columns["scene/0"] == [1, 1] and columns["scene/2"] == [0, 0]
+    assert np.isnan(columns["scene/1"][0]) and columns["scene/1"][1] == 0
+    assert ratings.alpha == 1 and list(ratings.comments.values()) == ["=no"]
+    with pytest.raises(ValueError, match="; write 1, 2, 3, 4 or 5"):
         import_ratings([tmp_path / "ratings_ada.csv"])
 
 
