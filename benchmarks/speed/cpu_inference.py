@@ -29,6 +29,24 @@ def no_text(model, inputs) -> None:
     model.assess(**inputs)
 
 
+def measure(model, batches: dict[int, list], rounds: int) -> dict[tuple, float]:
+    """(way, batch size) -> seconds of processor time per image, the least of several rounds.
+
+    `batches`: batch size -> inputs for the same images, cut into batches of that size.
+    """
+    num_images = max(batches)
+    best = {}
+    for turn in range(rounds + 1):
+        for run, size in itertools.product((full_text, no_text), batches):
+            start = time.process_time()
+            for inputs in batches[size]:
+                run(model, inputs)
+            seconds = (time.process_time() - start) / num_images
+            if turn > 0:  # the first round warms up
+                best[run, size] = min(seconds, best.get((run, size), seconds))
+    return best
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(default_checkpoint()))
@@ -38,20 +56,15 @@ def main() -> None:
     processor = AutoProcessor.from_pretrained(options.model)
     pictures = [Image.open(path) for path in sorted(IMAGES.glob("*.png"))]
     images = list(itertools.islice(itertools.cycle(pictures), 8))
-    batches = {1: [processor(images=image) for image in images], 8: [processor(images=images)]}
-    times = {way: [] for way in itertools.product((full_text, no_text), batches)}
-    for _ in range(options.rounds + 1):
-        for (run, size), seen in times.items():
-            start = time.process_time()
-            for inputs in batches[size]:
-                run(model, inputs)
-            seen.append((time.process_time() - start) / len(images))
-    best = {way: min(seen[1:]) for way, seen in times.items()}  # the first round warms up
+    one_by_one = [processor(images=image) for image in images]
+    together = [processor(images=images)]
+    best = measure(model, {1: one_by_one, 8: together}, options.rounds)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)\n")
     print("| text | batch | CPU time per image, ms | times as fast |\n|---|---|---|---|")
     for (run, size), seconds in best.items():
+        text = run.__name__.replace("_", " ")
         ratio = best[full_text, 1] / seconds
-        print(f"| {run.__name__.replace('_', ' ')} | {size} | {1e3 * seconds:.1f} | {ratio:.1f} |")
+        print(f"| {text} | {size} | {1e3 * seconds:.1f} | {ratio:.1f} |")
 
 
 if __name__ == "__main__":
