@@ -6,9 +6,12 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from heie_hf import __version__
 
-from .prompts import DIGEST
+from . import aspects, prompts
 
-TEMPLATE = Path(__file__).with_name("card_template.md")
+TEMPLATES = {
+    "implausibility": (Path(__file__).with_name("card_template.md"), prompts.DIGEST),
+    "quality": (Path(__file__).with_name("quality_card_template.md"), aspects.DIGEST),
+}
 
 
 def render(about: dict, review: dict | None = None) -> str:
@@ -24,7 +27,8 @@ def render(about: dict, review: dict | None = None) -> str:
         task_categories=["image-to-text"],
         tags=["image-implausibility", "explanations", "heie"],
     )
+    template, digest = TEMPLATES[about["task"]]
     card = DatasetCard.from_template(
-        data, template_path=str(TEMPLATE), about=about, review=review, version=__version__, digest=DIGEST
+        data, template_path=str(template), about=about, review=review, version=__version__, digest=digest
     )
     return str(card)

@@ -68,9 +68,8 @@ def check_format(text: str, num_regions: int) -> Formatted:
         content = getattr(explanation, section)
         if not content:
             problems.append(f"the section for the {section} is missing or empty")
-        leak = _LEAKS.search(content)
-        if leak:
-            problems.append(f'"{leak.group()}" speaks of the markings, not of the picture')
+        for leak in leaks(content)[:1]:
+            problems.append(f'"{leak}" speaks of the markings, not of the picture')
     if num_regions == 0 and explanation.regions and explanation.regions != NO_REGIONS:
         problems.append(f'nothing is wrong with the picture, so the regions must be "{NO_REGIONS}"')
     if num_regions > 0 and explanation.regions == NO_REGIONS:
@@ -80,6 +79,11 @@ def check_format(text: str, num_regions: int) -> Formatted:
     elif num_regions == 1:
         regions = [1] * len(lines)
     return Formatted(explanation, regions, problems)
+
+
+def leaks(text: str) -> list[str]:
+    """What in a text speaks of the contours, not of the picture."""
+    return [leak.group() for leak in _LEAKS.finditer(text)]
 
 
 def _split_numbers(analysis: str) -> tuple[list[str], list[int | None]]:

@@ -53,8 +53,11 @@ class AnnotationFolder:
         for number, region in enumerate(visual_prompt.regions, 1):
             pictures[f"masks/{name}-{number}.png"] = _whole_mask(region, row["image"].size)
         for place, picture in pictures.items():
-            with whole_file(self.folder / place) as draft:
-                picture.save(draft, format="PNG")
+            self.write_picture(place, picture)
+
+    def write_picture(self, name: str, picture: Image.Image) -> None:
+        with whole_file(self.folder / name) as draft:
+            picture.save(draft, format="PNG")
 
     def write_lines(self, name: str, records: Iterable[dict]) -> None:
         with whole_file(self.folder / name) as draft, draft.open("w", encoding="utf-8") as file:
@@ -105,7 +108,7 @@ def _defects(name: str, annotation: Annotation) -> list[dict]:
     formatted = annotation.formatted
     lines = formatted.explanation.analysis.splitlines()
     for line, number in zip(lines, formatted.regions, strict=True):
-        part = line.partition(":")[0].strip()
+        part = line.partition(":")[0].strip(" -*\t")
         problem = {"kind": None, "part": part, "text": line, "box": None, "severity": None, "mask": None}
         if number is not None:
             region = regions[number - 1]

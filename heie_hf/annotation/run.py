@@ -52,10 +52,12 @@ class Outcome:
 
 def estimate_costs(rows: Dataset, num_samples: int) -> Estimate:
     """Calls and tokens of an annotation, from the sizes of the first images."""
-    sizes = []
-    for row in islice(rows, SAMPLED):
-        sizes.append(row["image"].size)
-    return estimate(sizes, len(set(rows["id"])), num_samples)
+    return estimate(first_sizes(rows), len(set(rows["id"])), num_samples)
+
+
+def first_sizes(rows: Dataset) -> list[tuple[int, int]]:
+    """Width and height of the images that an estimate is made from."""
+    return [row["image"].size for row in islice(rows, SAMPLED)]
 
 
 def annotate(
@@ -96,7 +98,7 @@ def annotate(
     num_done = 0
     records = []
     with tqdm(total=total, desc="annotate", unit="image", disable=None) as bar:
-        for chunk in _chunks(_images(rows, outcome)):
+        for chunk in chunks(first_rows(rows, outcome)):
             if budget is not None and stages.costs.tokens >= budget:
                 outcome.is_over_budget = True
                 break
@@ -110,17 +112,17 @@ def annotate(
     for failure in outcome.failures:
         report(*failure)
     folder.write_lines("records.jsonl", records)
-    folder.write_lines("excluded.jsonl", _as_records(outcome.excluded, "category"))
-    folder.write_lines("failures.jsonl", _as_records(outcome.failures, "reason"))
+    folder.write_lines("excluded.jsonl", as_records(outcome.excluded, "category"))
+    folder.write_lines("failures.jsonl", as_records(outcome.failures, "reason"))
     folder.write_lines("dropped.jsonl", [])  # people's verdicts are applied to what is there, not to what comes
-    about = {"source": source, **models, "samples": num_samples, **summary(outcome)}
+    about = {"task": "implausibility", "source": source, **models, "samples": num_samples, **summary(outcome)}
     folder.write_text("summary.json", json.dumps(about, indent=1) + "\n")
     folder.write_text("README.md", card.render(about))
     folder.write_lines("annotations.jsonl", (record["line"] for record in records if record["line"]))
     return outcome
 
 
-def _images(rows: Dataset, outcome: Outcome) -> Iterator[dict]:
+def first_rows(rows: Dataset, outcome: Outcome) -> Iterator[dict]:
     """The first row of each image; other images under an id that was there already are failures."""
     pictures = {}
     for row in rows:
@@ -133,7 +135,7 @@ def _images(rows: Dataset, outcome: Outcome) -> Iterator[dict]:
             outcome.failures.append((row["id"], "another image, or heatmap, has this id too: only the first counts"))
 
 
-def _chunks(rows: Iterator[dict]) -> Iterator[list[dict]]:
+def chunks(rows: Iterator[dict]) -> Iterator[list[dict]]:
     while chunk := list(islice(rows, CHUNK)):
         yield chunk
 
@@ -192,7 +194,7 @@ def _write(
         yield record(annotation, models, line)
 
 
-def _as_records(entries: list[tuple[str, str]], name: str) -> list[dict]:
+def as_records(entries: list[tuple[str, str]], name: str) -> list[dict]:
     return [{"id": identity, name: reason} for identity, reason in entries]
 
 

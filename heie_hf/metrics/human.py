@@ -66,7 +66,7 @@ document.querySelector("button").onclick = () => {{
 """
 _ITEM = """<article data-item="{item}" data-id="{id}"><h2>{item} <small>{id}</small></h2><figure>{pictures}</figure>
 <p class="text">{text}</p>{background}<fieldset>{choices}</fieldset>
-<label>Comment<textarea rows="2"></textarea></label></article>
+<label>Comment<textarea rows="1"></textarea></label></article>
 """
 _BACKGROUND = "<details><summary>How it came about</summary><p>{background}</p></details>"
 
