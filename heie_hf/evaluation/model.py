@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from heie_hf.checkpoints import default_checkpoint
-from heie_hf.modeling.configuration_heie import HEIEConfig
 from heie_hf.prediction.load import ModelError, load_pipeline
+from heie_hf.prediction.source import model_folder
 
 from .data import folder_name
 
@@ -63,4 +63,4 @@ def fingerprint(source: str) -> str:
                 status = path.stat()
                 facts.append((path.name, status.st_size, status.st_mtime_ns))
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    return str(HEIEConfig.from_pretrained(source, trust_remote_code=False)._commit_hash)
+    return model_folder(source).name  # the Hub's cache has a folder for each commit

@@ -10,12 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
 from transformers.dynamic_module_utils import custom_object_save
 
 from heie_hf.files import is_free, whole_folder
 from heie_hf.modeling import HEIEConfig, HEIEForImplausibility
 from heie_hf.pipeline_heie import ImplausibilityPipeline
+from heie_hf.prediction.source import model_folder
 from heie_hf.processing import HEIEImageProcessor, HEIEProcessor
 
 from .card import CardFacts, hub_name, render_card, saved_card
@@ -114,11 +114,9 @@ def name_base_model(folder: Path, base_model: str | None) -> None:
 
 
 def _folder_of(source: str) -> Path:
-    if Path(source).is_dir():
-        return Path(source)
     try:
-        return Path(snapshot_download(source, allow_patterns=[*PUBLISHED, "README.md"]))
-    except (OSError, ValueError) as error:  # what huggingface_hub raises is one of these, too
+        return model_folder(source)
+    except FileNotFoundError as error:
         raise ValueError(f"{source} is no folder, and no model that the Hub gives out") from error
 
 

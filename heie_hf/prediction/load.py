@@ -14,6 +14,7 @@ from heie_hf.modeling.generation_heie import check_generation_config
 from heie_hf.pipeline_heie import ImplausibilityPipeline
 from heie_hf.processing import HEIEProcessor
 
+from .source import model_folder
 from .template import check_template
 
 PROCESSOR_FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -45,18 +46,17 @@ def load_pipeline(
         raise ModelError(f"cannot use device {device!r}: {one_line(error)}") from error
     try:
         with quiet():
-            return _load(model or default_checkpoint(), device, dtype)
+            return _load(model_folder(model or default_checkpoint()), device, dtype)
     except Exception as error:  # a stranger's files make the libraries raise whatever there is
         raise ModelError(f"cannot load model {model or '(embedded)'}: {one_line(error)}") from error
 
 
-def _load(source: str, device: str | None, dtype: str | torch.dtype) -> ImplausibilityPipeline:
-    if Path(source).is_dir():
-        _check_files(Path(source))
-    processor = HEIEProcessor.from_pretrained(source, trust_remote_code=False)
+def _load(folder: Path, device: str | None, dtype: str | torch.dtype) -> ImplausibilityPipeline:
+    _check_files(folder)
+    processor = HEIEProcessor.from_pretrained(folder, trust_remote_code=False)
     check_template(processor.chat_template)
     network = HEIEForImplausibility.from_pretrained(
-        source,
+        folder,
         dtype=dtype,
         trust_remote_code=False,
         ignore_mismatched_sizes=True,  # so that they are named as missing ones are
