@@ -2,7 +2,8 @@
 
 Each line has `image` and may have `id`, `heatmap`, `misalignment_heatmap` (paths from the folder), `score` and the
 other scores, `prompt`, and the text: `conversations` with a "gpt" turn, or `description`, `regions`, `analysis`.
-`defects.jsonl` beside it, if there, has lines of `id` and `defects`, whose `mask` is a path from the folder, too.
+`defects.jsonl` beside it, if there, has lines of `id` and `defects`, whose `mask` is a path from the folder, too;
+`facts.jsonl` has lines of `id` and `facts`.
 """
 
 import json
@@ -22,6 +23,8 @@ HEATMAPS = ("heatmap", "misalignment_heatmap")
 DEFECT = FEATURES["defects"].feature
 TEXTS = ("image", *HEATMAPS, "prompt", *SECTIONS)
 LISTS = ("conversations", "defects")
+#: Columns that may stand in files of their own beside the lines, <name>.jsonl with `id` and the column.
+BESIDE = ("defects", "facts")
 
 
 def sources(root: Path, split: str = "annotations") -> dict:
@@ -32,20 +35,23 @@ def sources(root: Path, split: str = "annotations") -> dict:
 
 
 def entries(lines: Path, folder: Path) -> Entries:
-    defects = {}
-    defect_lines = folder / "defects.jsonl"
-    if defect_lines.exists():
-        for place, record in read_lines(defect_lines):
+    by_id: dict[str, dict] = {}
+    for name in BESIDE:
+        path = folder / f"{name}.jsonl"
+        if not path.exists():
+            continue
+        for place, record in read_lines(path):
             if isinstance(record, ValueError):
                 yield place, partial(fail, record)
             else:
-                defects[str(record.get("id"))] = record.get("defects")
+                cells = by_id.setdefault(str(record.get("id")), {})
+                cells[name] = record.get(name)
     for place, record in read_lines(lines):
         if isinstance(record, ValueError):
             yield place, partial(fail, record)
         else:
-            record.setdefault("defects", defects.get(str(record.get("id"))))
-            yield place, partial(make_row, record, folder)
+            cells = by_id.get(str(record.get("id")), {})
+            yield place, partial(make_row, cells | record, folder)
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict | ValueError]]:
@@ -85,6 +91,7 @@ def make_row(record: dict, folder: Path) -> dict:
         score = record.get(name)
         if score is not None:
             row[name] = unit_score(score, name)
+    row["facts"] = record.get("facts")
     if record.get("defects") is not None:
         row["defects"] = [_defect(defect, folder, size) for defect in record["defects"]]
     return row
@@ -106,6 +113,8 @@ def _check_types(record: dict) -> None:
         items = record.get(name)
         if items is not None and not _is_list_of_objects(items):
             raise ValueError(f"{name} is not a list of objects")
+    if not isinstance(record.get("facts"), dict | None):
+        raise ValueError("facts is not an object")
 
 
 def _is_list_of_objects(items: object) -> bool:

@@ -152,7 +152,7 @@ def _stored(name: str, sources: dict, split: str, on_bad_row: BadRowReport) -> D
     from heie_hf import __version__
 
     places = {name: str(source) for name, source in sources.items()}
-    key = Hasher.hash([__version__, name, places, _state(sources)])
+    key = Hasher.hash([__version__, str(FEATURES), name, places, _state(sources)])
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "heie_hf" / key
     list_file = folder / "bad_rows.jsonl"
     try:

@@ -8,6 +8,8 @@ from datasets import Features, Image, List, Value
 #: `score` and the other scores are in [0, 1], higher is better (`score`: 1 = plausible).
 #: `box` of a defect is x0, y0, x1, y1 in pixels of the image; its severity is in [0, 1]; `text` is the line of the
 #: analysis that speaks of it; `mask` is an L image of the image's own size, 255 inside.
+#: `facts` is what is true of the picture: its objects from left to right, row by row, the place, and of every defect
+#: what it is on.
 FEATURES = Features(
     {
         "id": Value("string"),
@@ -32,5 +34,17 @@ FEATURES = Features(
                 "mask": Image(),
             }
         ),
+        "facts": {
+            "objects": List({"noun": Value("string"), "color": Value("string"), "close_view": Value("bool")}),
+            "place": Value("string"),
+            "issues": List(
+                {
+                    "kind": Value("string"),
+                    "noun": Value("string"),
+                    "part": Value("string"),
+                    "where": Value("string"),
+                }
+            ),
+        },
     }
 )

@@ -19,7 +19,7 @@ from heie_hf.metrics.bootstrap import (
     srcc_of,
 )
 
-from .samples import TEXT_FIGURES, column
+from .samples import FACT_FIGURES, TEXT_FIGURES, column
 
 CONFIDENCE = 0.95
 
@@ -43,7 +43,17 @@ FIGURES = {
     "issue_precision": True,
     "issue_recall": True,
     "issue_f1": True,
+    "issue_f1_shuffled": True,
+    "description_facts": True,
+    "description_facts_shuffled": True,
+    "description_objects": True,
+    "description_objects_shuffled": True,
+    "description_colors": True,
+    "description_colors_shuffled": True,
+    "description_place": True,
+    "description_place_shuffled": True,
     "rouge_l": True,
+    "rouge_l_shuffled": True,
     "bert_score": True,
     "judge_rating": True,
     "perplexity_reference": False,
@@ -70,7 +80,17 @@ NAMES = {
     "issue_precision": "Issues, precision",
     "issue_recall": "Issues, recall",
     "issue_f1": "Issues, F1",
+    "issue_f1_shuffled": "Issues, F1, texts of other images",
+    "description_facts": "Description, facts said rightly",
+    "description_facts_shuffled": "Description, facts, texts of other images",
+    "description_objects": "Description, objects",
+    "description_objects_shuffled": "Description, objects, texts of other images",
+    "description_colors": "Description, colours",
+    "description_colors_shuffled": "Description, colours, texts of other images",
+    "description_place": "Description, place",
+    "description_place_shuffled": "Description, place, texts of other images",
     "rouge_l": "ROUGE-L",
+    "rouge_l_shuffled": "ROUGE-L, texts of other images",
     "bert_score": "BERTScore",
     "judge_rating": "Judge's rating",
     "perplexity_reference": "Perplexity, reference text",
@@ -80,13 +100,20 @@ NAMES = {
     "num_gt0": "with an empty one (nothing wrong)",
     "num_scores": "with a true and a predicted score",
     "num_issue_images": "with listed defects",
+    "num_fact_images": "with listed facts",
     "num_reference_texts": "with a reference text",
     "num_generated_texts": "with a generated text",
     "num_failures": "failures",
 }
 
 #: Means over the images that have the column of this name.
-_MEANS = ("mse", "kld", "cc", "sim", "nss", "auc_judd", *TEXT_FIGURES)
+_MEANS = (
+    *("mse", "kld", "cc", "sim", "nss", "auc_judd"),
+    *FACT_FIGURES,
+    *(f"{name}_shuffled" for name in FACT_FIGURES),
+    *TEXT_FIGURES,
+    "rouge_l_shuffled",
+)
 
 #: Suffix of the figures -> the score that they are of: the final one, and the two that it is made of (Table 6).
 _SCORES = {"": "score", "_token": "token_score", "_map": "map_score"}
@@ -123,14 +150,22 @@ def _has_both_scores(sample: dict) -> bool:
 
 
 def _issue_statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
-    hits = _zero_where_unknown(samples, "hits")
-    false_alarms = _zero_where_unknown(samples, "false_alarms")
-    misses = _zero_where_unknown(samples, "misses")
+    hits, false_alarms, misses = _issue_counts(samples)
     return {
         "issue_precision": ratio_of(hits, hits + false_alarms),
         "issue_recall": ratio_of(hits, hits + misses),
-        "issue_f1": ratio_of(2 * hits, 2 * hits + false_alarms + misses),
+        "issue_f1": _f1(hits, false_alarms, misses),
+        "issue_f1_shuffled": _f1(*_issue_counts(samples, "_shuffled")),
     }
+
+
+def _issue_counts(samples: Sequence[dict], suffix: str = "") -> list[np.ndarray]:
+    """Hits, false alarms and misses of each image."""
+    return [_zero_where_unknown(samples, name + suffix) for name in ("hits", "false_alarms", "misses")]
+
+
+def _f1(hits: np.ndarray, false_alarms: np.ndarray, misses: np.ndarray) -> Statistic:
+    return ratio_of(2 * hits, 2 * hits + false_alarms + misses)
 
 
 def _perplexity(samples: Sequence[dict], text: str) -> Statistic:
@@ -154,6 +189,7 @@ def support(samples: Sequence[dict]) -> dict[str, int]:
         numbers[name] = num_scores
     for name in ("issue_precision", "issue_recall", "issue_f1"):
         numbers[name] = _num_known(samples, "hits")
+    numbers["issue_f1_shuffled"] = _num_known(samples, "hits_shuffled")
     for text in ("reference", "generated"):
         numbers[f"perplexity_{text}"] = _num_known(samples, f"nll_{text}")
     return numbers
@@ -172,6 +208,7 @@ def counts(samples: Sequence[dict]) -> dict[str, int]:
         "num_gt0": numbers["mse_gt0"],
         "num_scores": numbers["plcc"],
         "num_issue_images": numbers["issue_f1"],
+        "num_fact_images": numbers["description_facts"],
         "num_reference_texts": numbers["perplexity_reference"],
         "num_generated_texts": numbers["perplexity_generated"],
     }

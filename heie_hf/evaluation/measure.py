@@ -11,11 +11,8 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from heie_hf.data.synthetic import DEFECTS, issues_in
 from heie_hf.metrics import image_metrics
 from heie_hf.metrics.heatmap import RICHHF_EPS
-from heie_hf.metrics.text import issue_counts
-from heie_hf.processing.explanation_heie import SECTIONS
 from heie_hf.processing.image_files_heie import ImageFileError
 from heie_hf.processing.image_processing_heie import area_means
 
@@ -24,6 +21,7 @@ from .heads import Heads
 from .kept_files import DamagedFileError
 from .samples import UNKNOWN, finite
 from .store import PredictionStore, read_shard
+from .text_truth import text_figures
 
 HeatmapSource = Literal["predicted", "reference"]
 
@@ -138,9 +136,7 @@ class ShardMeasurements(torch.utils.data.Dataset):
             figures |= self._scores(state, heatmap)
         if target is not None:
             figures |= _heatmap_figures(heatmap, target)
-        if any(record[name] for name in SECTIONS):
-            figures |= _issue_figures(row["defects"], record["analysis"])
-        return figures
+        return figures | text_figures(row, record)
 
     def _scores_given(self, target: np.ndarray | None, state: np.ndarray, shape: tuple[int, int]) -> dict:
         """The scores of an image from its true heatmap (H, W), None where there is none."""
@@ -157,24 +153,6 @@ class ShardMeasurements(torch.utils.data.Dataset):
 def _heatmap_figures(heatmap: np.ndarray, target: np.ndarray) -> dict[str, float | None]:
     figures = image_metrics(heatmap, target, **PARAMETERS)
     return {name: finite(value) for name, value in figures.items()}
-
-
-def _issue_figures(defects: list[dict] | None, analysis: str) -> dict:
-    """The issues that the text names against those that are there; nothing where these are not listed by kind."""
-    if defects is None:
-        return {}
-    there = {defect["kind"] for defect in defects}
-    if not there <= set(DEFECTS):
-        return {}
-    named = issues_in(analysis)
-    hits, false_alarms, misses = issue_counts(named, there)
-    return {
-        "issues_named": sorted(named),
-        "issues_there": sorted(there),
-        "hits": hits,
-        "false_alarms": false_alarms,
-        "misses": misses,
-    }
 
 
 def fused_maps(store: PredictionStore, samples: list[dict], fusion: str | None) -> Iterator[np.ndarray]:

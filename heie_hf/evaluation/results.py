@@ -23,6 +23,10 @@ DEFINITIONS = {
     "mse_gt0": "mse of the images whose heatmap is empty; kld, cc, sim, nss and auc_judd leave these out",
     "plcc_logistic_fit": False,
     "issues": "kinds of defect that the generated analysis names, over all images (micro average)",
+    "description_objects": "objects that the description names rightly / the larger number of said and true ones",
+    "description_colors": "the same of the objects' colours, each of its own object",
+    "description_place": "1 where the true place is said and no other; description_facts is the mean of the three",
+    "shuffled": "the same with the text of another image, by a fixed permutation: what chance gives",
     "texts": "rouge_l, bert_score, judge_rating: description, regions and analysis as one, against the reference",
     "perplexity": "e^(mean nats per token) of description, regions and analysis, teacher-forced, fixed texts left out",
 }

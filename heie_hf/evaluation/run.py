@@ -22,6 +22,7 @@ from .model import EvaluatedModel
 from .predict import predict
 from .results import Result, save_result, summarize
 from .store import PredictionStore
+from .text_truth import add_shuffled
 from .texts import TextComparison
 
 
@@ -127,7 +128,8 @@ def _results(
         failures = [*data.bad_rows, *store.failures(data.keys), *measured.failures]
         if run["text"] == TextSource.GENERATED:
             texts = texts or comparison(data, samples)  # once: fusions change no text
-            samples = [sample | row for sample, row in zip(samples, texts.rows, strict=True)]
+            shuffled = add_shuffled(data, samples)
+            samples = [sample | row | other for sample, row, other in zip(samples, texts.rows, shuffled, strict=True)]
             failures += texts.failures
         label = data.label
         if len(fusions) > 1:

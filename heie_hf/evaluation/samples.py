@@ -19,11 +19,32 @@ TEXT_FIGURES = ("rouge_l", "bert_score", "judge_rating")
 
 _SCORES = ("score", "token_score", "map_score", "target_score")
 _HEATMAP_FIGURES = ("gt_sum", "mse", "kld", "cc", "sim", "nss", "auc_judd")
+#: Shares of the scene's facts that the description says rightly.
+FACT_FIGURES = ("description_facts", "description_objects", "description_colors", "description_place")
+
 _ISSUE_COUNTS = ("hits", "false_alarms", "misses")
+#: The same, and ROUGE-L, of the text of another image.
+_SHUFFLED_FIGURES = tuple(f"{name}_shuffled" for name in (*FACT_FIGURES, "rouge_l"))
+_SHUFFLED_COUNTS = tuple(f"{name}_shuffled" for name in _ISSUE_COUNTS)
 _COLUMNS = {
     pa.string(): ("key", "shard", *SECTIONS),
-    pa.float64(): (*_SCORES, *_HEATMAP_FIGURES, *TEXT_FIGURES, "nll_reference", "nll_generated"),
-    pa.int64(): ("row", "position", *_ISSUE_COUNTS, "num_tokens_reference", "num_tokens_generated"),
+    pa.float64(): (
+        *_SCORES,
+        *_HEATMAP_FIGURES,
+        *FACT_FIGURES,
+        *TEXT_FIGURES,
+        *_SHUFFLED_FIGURES,
+        "nll_reference",
+        "nll_generated",
+    ),
+    pa.int64(): (
+        "row",
+        "position",
+        *_ISSUE_COUNTS,
+        *_SHUFFLED_COUNTS,
+        "num_tokens_reference",
+        "num_tokens_generated",
+    ),
     pa.list_(pa.string()): ("issues_named", "issues_there"),
 }
 

@@ -13,6 +13,7 @@ from heie_hf.text_sources import TextSource
 from .data import EvaluationData, folder_name, reference_text
 from .kept_files import EvaluationError
 from .samples import finite
+from .text_truth import partners
 
 
 @dataclass
@@ -106,11 +107,18 @@ class TextComparison:
             values = rouge_l(pairs.candidates, pairs.references)
             definition = "F1 of the longest common subsequence of words, by rouge_score, without stemming"
             compared.add("rouge_l", pairs.places, values, definition)
+            if len(pairs.places) > 1:
+                self._add_shuffled_rouge_l(compared, pairs)
         if self.bertscore:
             self._add_bert_score(compared, pairs)
         if self.judge:
             self._add_ratings(compared, pairs)
         return compared
+
+    def _add_shuffled_rouge_l(self, compared: ComparedTexts, pairs: TextPairs) -> None:
+        candidates = [pairs.candidates[partner] for partner in partners(len(pairs.places))]
+        values = rouge_l(candidates, pairs.references)
+        compared.add("rouge_l_shuffled", pairs.places, values, "rouge_l of the text of another image")
 
     def _add_bert_score(self, compared: ComparedTexts, pairs: TextPairs) -> None:
         with self._encoder_errors():

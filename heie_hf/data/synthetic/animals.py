@@ -133,4 +133,4 @@ def draw_animal(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     _head(pen.at(neck, rng.uniform(-8, 8), build.skull), rng, build, color, plan)
     anchors = [(neck, build.skull * 1.05, "face"), (center + end * 0.9 + 0.12j, build.trunk * 1.2, "body")]
     anchors = [(pen.to(at), radius * pen.length, what) for at, radius, what in anchors]
-    return Thing(build.noun, an(f"{name} {build.noun}"), an(f"{name} {build.noun}"), anchors)
+    return Thing(build.noun, an(f"{name} {build.noun}"), an(f"{name} {build.noun}"), anchors, color=name)

@@ -71,4 +71,4 @@ def draw_car(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     anchors = [(complex(axles[0] if chance(rng, 0.5) else axles[1], -0.3), 0.34, "wheel")]
     anchors.append(((cabin[1] + cabin[2]) / 2 + 0.25j, 0.36, "window"))
     anchors = [(pen.to(at), size * pen.length, what) for at, size, what in anchors]
-    return Thing(noun, an(f"{name} {noun}"), an(f"{name} {noun}"), anchors)
+    return Thing(noun, an(f"{name} {noun}"), an(f"{name} {noun}"), anchors, color=name)

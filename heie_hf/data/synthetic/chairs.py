@@ -76,4 +76,4 @@ def draw_chair(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     pen.limb(seat[0], seat[1], radius * 1.2, radius * 1.2, color, "chair seat", rim=True)
     anchors = [((seat[2] + seat[3]) / 2 - 0.28j, 0.19, "back"), (complex(0, -0.3), 0.19, "legs")]
     anchors = [(pen.to(at), size * pen.length, what) for at, size, what in anchors]
-    return Thing("chair", an(f"{name} chair"), an(f"{name} chair"), anchors)
+    return Thing("chair", an(f"{name} chair"), an(f"{name} chair"), anchors, color=name)

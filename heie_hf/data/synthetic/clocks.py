@@ -69,4 +69,4 @@ def draw_clock(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
         (face.to(-0.35 - 0.3j), 0.55 * face.length, "face"),
     ]
     kind = "square" if square else "round"
-    return Thing("clock", f"a {kind} {name} clock", an(f"{name} clock"), anchors)
+    return Thing("clock", f"a {kind} {name} clock", an(f"{name} clock"), anchors, color=name)

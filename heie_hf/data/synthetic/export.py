@@ -56,6 +56,7 @@ def to_row(scene: Scene, identity: str) -> dict:
     row |= {"heatmap": {"bytes": _heatmap_png(scene), "path": None}, "score": scene.score}
     row |= {"description": scene.description, "regions": scene.regions, "analysis": scene.analysis}
     row["defects"] = [{key: getattr(d, key) for key in ("kind", "part", "box", "severity")} for d in scene.defects]
+    row["facts"] = scene.facts
     return row
 
 
@@ -104,8 +105,9 @@ def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool 
     """Write the first `num_images` scenes of a seed as files; returns the path of annotations.jsonl.
 
     Writes images/<id>.png, artifact_map/<id>.png (L, 0..255), defects.jsonl (id and planted defects: kind, part, noun,
-    where, box in pixels, severity) and, last, annotations.jsonl (the rows of Expl-AIGI-Eval). Run again after an
-    interruption: pictures that are there are kept. `unseen`: see `draw_scene`.
+    where, box in pixels, severity), facts.jsonl (id and what is true of the scene, as the column `facts` has it) and,
+    last, annotations.jsonl (the rows of Expl-AIGI-Eval). Run again after an interruption: pictures that are there are
+    kept. `unseen`: see `draw_scene`.
 
     Raises:
         ValueError: `num_images` < 1 or `seed` < 0.
@@ -117,12 +119,14 @@ def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool 
         raise NotADirectoryError(f"{folder} is not a folder")
     for name in ("images", "artifact_map"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    annotations, planted = [], []
+    annotations, planted, facts = [], [], []
     for index in tqdm(range(num_images), desc="synthesize", unit="image", disable=None):
         scene, identity = draw_scene(seed, index, unseen), scene_id(seed, index, unseen)
         _write_pictures(folder, scene, identity)
         annotations.append(_annotation(scene, identity, index))
         planted.append({"id": identity, "defects": [asdict(defect) for defect in scene.defects]})
+        facts.append({"id": identity, "facts": scene.facts})
     _write(folder / "defects.jsonl", _lines(planted))
+    _write(folder / "facts.jsonl", _lines(facts))
     _write(folder / "annotations.jsonl", _lines(annotations))
     return folder / "annotations.jsonl"

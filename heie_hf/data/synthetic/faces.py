@@ -7,6 +7,8 @@ import numpy as np
 from .canvas import Color, Pen, darker, lighter, mix
 from .palette import HAIR, SKIN, chance, jitter, pick
 
+PEOPLE = ("man", "woman", "boy", "girl")
+
 
 @dataclass
 class Look:
@@ -20,7 +22,7 @@ class Look:
 
 
 def random_look(rng: np.random.Generator) -> Look:
-    noun = pick(rng, ("man", "woman", "boy", "girl"))
+    noun = pick(rng, PEOPLE)
     styles = ("short", "short", "bald", "cap") if noun in ("man", "boy") else ("long", "long", "bun", "short")
     iris = pick(rng, ((70, 110, 160), (90, 60, 35), (60, 110, 70), (40, 35, 35)))
     return Look(noun, jitter(rng, pick(rng, SKIN), 8), jitter(rng, pick(rng, HAIR), 8), pick(rng, styles), iris)

@@ -105,6 +105,7 @@ def draw_person(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
         f"a {look.noun} in {shirt_name}",
         [(pen.to(at), radius * pen.length, what) for at, radius, what in anchors],
         places,
+        color=shirt_name,
     )
 
 
@@ -133,6 +134,8 @@ def draw_portrait(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
         f"a close view of a {look.noun} in {an(shirt_name)} shirt",
         f"a {look.noun} in {shirt_name}",
         [(pen.to(at), radius * pen.length, what) for at, radius, what in anchors],
+        color=shirt_name,
+        close_view=True,
     )
 
 
@@ -146,4 +149,4 @@ def draw_raised_hand(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thi
     palm = pen.at(wrist, rng.uniform(-12, 12), rng.uniform(0.58, 0.64))
     draw_hand(palm, rng, look.skin, plan)
     anchors = [(palm.to(-0.3j), 0.3 * palm.length, "palm"), (palm.to(-0.65j), 0.3 * palm.length, "fingers")]
-    return Thing("hand", f"a raised hand in {an(name)} sleeve", "a raised hand", anchors)
+    return Thing("hand", f"a raised hand in {an(name)} sleeve", "a raised hand", anchors, color=name)

@@ -9,6 +9,7 @@ from . import labels, wording
 from .backgrounds import Place, indoors, outdoors
 from .composition import Canvas, draw_object, put_object, throw_shadow
 from .domains import STANDARD, UNSEEN, Domain
+from .facts import record_facts
 from .families import Placed, place_families, plan_defects
 from .labels import Defect
 from .layout import Slot, random_layout, random_size, sight
@@ -36,6 +37,7 @@ class Scene:
     description: str
     regions: str
     analysis: str
+    facts: dict  # what is true of it, see `facts.record_facts`
 
 
 def _set_stage(rng, domain: Domain, size: tuple[int, int], slots: list[Slot], light: Light) -> tuple[Canvas, Place]:
@@ -100,7 +102,8 @@ def _attempt(rng: np.random.Generator, domain: Domain) -> Scene | None:
         return None
     defects, masks = found
     severities = [defect.severity for defect in defects]
-    phrases = [item.thing.phrase if len(placed) < 3 else item.thing.short for item in placed]
+    things = [item.thing for item in placed]
+    phrases = [thing.phrase if len(things) < 3 else thing.short for thing in things]
     return Scene(
         image=finish(domain.develop(canvas.image, rng), rng),
         heatmap=labels.heatmap(size, masks, severities),
@@ -112,6 +115,7 @@ def _attempt(rng: np.random.Generator, domain: Domain) -> Scene | None:
         description=wording.describe(rng, phrases, place.phrase),
         regions=wording.regions(rng, defects),
         analysis=wording.analysis(rng, defects),
+        facts=record_facts(things, phrases, place.phrase, defects),
     )
 
 

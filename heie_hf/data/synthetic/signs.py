@@ -90,7 +90,7 @@ def draw_sign(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     center, size = pen.to(complex(0, (top + bottom) / 2)), 0.42 * pen.length
     anchors = [(center + 0.5 * pen.length * side, size, "board") for side in (-1, 1)]
     # the description tells nothing of the word, else it would give away whether it can be read
-    return Thing("sign", an(f"{name} sign with a word"), an(f"{name} sign"), anchors)
+    return Thing("sign", an(f"{name} sign with a word"), an(f"{name} sign"), anchors, color=name)
 
 
 def _ink(rng: np.random.Generator, dark_board: bool) -> Color:

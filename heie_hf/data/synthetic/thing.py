@@ -12,3 +12,5 @@ class Thing:
     anchors: list[tuple[complex, float, str]] = field(default_factory=list)
     #: defect kind -> the word for the part that it sits on ("hand", "legs"); default: the kind's usual part
     parts: dict[str, str] = field(default_factory=dict)
+    color: str = ""  # its word in the phrase
+    close_view: bool = False

@@ -9,7 +9,7 @@ from heie_hf.evaluation.figures import FIGURES, NAMES
 from heie_hf.evaluation.results import Result
 
 #: What a reader wants to know first.
-HEADLINE = ("cc", "auc_judd", "mse", "plcc", "srcc", "issue_f1")
+HEADLINE = ("cc", "auc_judd", "mse", "plcc", "srcc", "issue_f1", "description_facts")
 
 UNKNOWN = "–"
 
@@ -97,7 +97,7 @@ def figures(results: Sequence[Result]) -> Table:
     table = Table("Every figure, with its 95 % bootstrap interval over the images", labels)
     missing = not_measured(results)
     for figure in FIGURES:
-        if NAMES[figure] not in missing:
+        if NAMES[figure.removesuffix("_shuffled")] not in missing:
             cells = [_with_interval(result, figure) for result in results]
             table.add(heading(figure), cells)
     for name in results[0].flat:
@@ -111,6 +111,8 @@ def not_measured(results: Sequence[Result]) -> list[str]:
     """Names of the figures that no result has."""
     names = []
     for figure, name in NAMES.items():
+        if figure.endswith("_shuffled"):
+            continue
         if all(result.metrics[figure] is None for result in results):
             names.append(name)
     return names
