@@ -66,5 +66,6 @@ def test_a_name_that_is_nowhere(hub, name):
 def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(published, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
-    with pytest.raises(ModelError, match="the Hub's cache .*/file/hub cannot be written .*: set HF_HOME to another folder"):
+    reason = "the Hub's cache .*/file/hub cannot be written .*: set HF_HOME to another folder"
+    with pytest.raises(ModelError, match=reason):
         load_pipeline("someone/heie", "cpu")
