@@ -76,7 +76,7 @@ def print_figures(scenes: Path, output: Path, known: KnownScenes, seconds: float
         "facts_right": round(num_right / num_texts, 4),
         "seconds": round(seconds, 1),
     }
-    print(json.dumps(figures))
+    print(json.dumps(figures), flush=True)
 
 
 def judge(sheet: Path) -> Path:

@@ -81,8 +81,7 @@ def file_name(identity: str) -> str:
 def published_line(row: dict, annotation: Annotation, index: int) -> dict:
     """A line of annotations.jsonl, with one of the published wordings of the task in turn.
 
-    What else the source knows of the image stays: the other scores, the prompt, and where it does not fit
-    the prompt.
+    What else the source knows of the image stays: the other scores, the prompt and where it does not fit it, facts.
     """
     name = file_name(row["id"])
     instruction = INSTRUCTIONS[index % len(INSTRUCTIONS)]
@@ -90,7 +89,7 @@ def published_line(row: dict, annotation: Annotation, index: int) -> dict:
     line = {"id": row["id"], "image": f"./images/{name}.png", "heatmap": f"./artifact_map/{name}.png"}
     if row["misalignment_heatmap"] is not None:
         line["misalignment_heatmap"] = f"./misalignment_map/{name}.png"
-    for column in (*SCORES, "prompt"):
+    for column in (*SCORES, "prompt", "facts"):
         if row[column] is not None:
             line[column] = row[column]
     human = {"from": "human", "value": f"<image>\n{instruction}"}

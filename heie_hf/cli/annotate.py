@@ -49,7 +49,7 @@ def annotate(
     aspects: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B,C", help="Of --task quality: quality, correspondence, authenticity; default: all known."
+            metavar="A,B,C", help="For quality: out of quality, correspondence, authenticity; default: all known."
         ),
     ] = None,
     hint: Annotated[Hint, typer.Option(help="For quality: mos tells the model people's ratings.")] = Hint.none,

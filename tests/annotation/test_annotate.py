@@ -92,6 +92,7 @@ def test_what_else_the_source_knows_stays(annotate, folder, tmp_path):
     annotate("--max-images", 2)
     for scene, row in zip(load(folder), load(tmp_path / "out"), strict=False):
         assert (row["prompt"], row["alignment_score"]) == ("a street", 0.25)
+        assert row["facts"] == scene["facts"] and row["facts"]["place"]
         assert np.array_equal(np.asarray(row["misalignment_heatmap"]), np.asarray(scene["heatmap"]))
 
 
