@@ -6,6 +6,7 @@ question for one word, and that word, which comes from the mean opinion score.
 
 import json
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def teacher_question(prompt: str | None, scores: dict[str, float], shows_ratings
     )
 
 
-def answer_schema(aspects: list[str]) -> dict:
+def answer_schema(aspects: Sequence[str]) -> dict:
     """For servers with structured output."""
     properties = {}
     for aspect in aspects:
@@ -102,7 +103,7 @@ def answer_schema(aspects: list[str]) -> dict:
     return {"type": "json_schema", "json_schema": {"name": "assessment", "schema": schema, "strict": True}}
 
 
-def parse_answer(text: str, aspects: list[str]) -> dict[str, str]:
+def parse_answer(text: str, aspects: Sequence[str]) -> dict[str, str]:
     """Text by aspect, from JSON (fenced or not), from paragraphs "Quality: ...", or plain where it is about one only.
 
     Raises:

@@ -8,10 +8,10 @@ asked twice).
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from datasets import Dataset
-from tqdm import tqdm
 
 from heie_hf.chat import Answer, Chat, Question, image_part
 
@@ -19,7 +19,7 @@ from . import card
 from .aspects import REPAIR, answer_schema, conversation, parse_answer, rating_problem, teacher_question
 from .costs import Estimate, estimate_aspects
 from .output import AnnotationFolder, file_name
-from .run import Outcome, Report, as_records, chunks, first_rows, first_sizes, summary
+from .run import Outcome, Report, as_records, chunks_within, first_sizes, summary
 
 #: The most tokens for one aspect; 42 to 57 words are usual.
 ASPECT_TOKENS = 160
@@ -79,19 +79,13 @@ def distil(
     outcome = Outcome(num_images=len(set(rows["id"])))
     conversations = {aspect: [] for aspect in columns}
     records = []
-    with tqdm(total=outcome.num_images, desc="annotate", unit="image", disable=None) as bar:
-        for chunk in chunks(first_rows(rows, outcome)):
-            if budget is not None and outcome.costs.tokens >= budget:
-                outcome.is_over_budget = True
-                break
-            assessments = [_prepared(row, columns) for row in chunk]
-            _assess(assessments, vision, shows_ratings, outcome)
-            for assessment in assessments:
-                records.append(_record(assessment, vision.model))
-                for aspect, item in _conversations(folder, assessment, outcome):
-                    conversations[aspect].append(item)
-            bar.update(len(chunk))
-            bar.set_postfix(tokens=f"{outcome.costs.tokens:,}", failed=len(outcome.failures))
+    for chunk in chunks_within(budget, rows, outcome):
+        assessments = [_prepared(row, columns) for row in chunk]
+        _assess(assessments, vision, shows_ratings, outcome)
+        for assessment in assessments:
+            records.append(_record(assessment, vision.model))
+            for aspect, item in _conversations(folder, assessment, outcome):
+                conversations[aspect].append(item)
     for failure in outcome.failures:
         report(*failure)
     about = {"task": "quality", "source": source, "vision_model": vision.model, "aspects": list(columns)}
@@ -131,33 +125,36 @@ def _assess(assessments: Sequence[Assessment], vision: Chat, shows_ratings: bool
     _ask(asked, questions, vision, outcome)
     flawed, repairs = [], []
     for assessment, messages in zip(asked, questions, strict=True):
-        assessment.sent_back = _rating_problems(assessment)
-        if assessment.sent_back:
-            ask = REPAIR.format(problems="; ".join(assessment.sent_back))
-            answered = {"role": "assistant", "content": json.dumps(assessment.texts)}
-            flawed.append(assessment)
-            repairs.append([*messages, answered, {"role": "user", "content": ask}])
+        assessment.sent_back = list(_rating_problems(assessment).values())
+        if not assessment.sent_back:
+            continue
+        problems = "; ".join(assessment.sent_back)
+        answered = {"role": "assistant", "content": json.dumps(assessment.texts)}
+        ask = {"role": "user", "content": REPAIR.format(problems=problems)}
+        flawed.append(assessment)
+        repairs.append([*messages, answered, ask])
     outcome.num_sent_back += len(flawed)
     _ask(flawed, repairs, vision, outcome)
     for assessment in flawed:
-        for aspect, text in assessment.texts.items():
-            problem = rating_problem(text)
-            if problem:
-                assessment.problems[aspect] = problem
+        assessment.problems |= _rating_problems(assessment)
 
 
 def _ask(assessments: Sequence[Assessment], conversations: list[list[dict]], vision: Chat, outcome: Outcome) -> None:
     """Fills in `texts`, or `problems`. Questions about the same aspects go out together: they have one parser."""
     groups = {}
     for assessment, messages in zip(assessments, conversations, strict=True):
-        groups.setdefault(tuple(assessment.scores), []).append((assessment, messages))
-    for aspects, members in groups.items():
+        aspects = tuple(assessment.scores)
+        group = groups.setdefault(aspects, ([], []))
+        group[0].append(assessment)
+        group[1].append(messages)
+    for aspects, (members, asked) in groups.items():
         options = {"temperature": 0.0, "max_tokens": ASPECT_TOKENS * len(aspects)}
         options["response_format"] = answer_schema(aspects)
-        questions = [Question(messages, options) for _, messages in members]
-        answers = vision.ask(questions, lambda text, aspects=aspects: parse_answer(text, aspects), progress=None)
+        questions = [Question(messages, options) for messages in asked]
+        parse = partial(parse_answer, aspects=aspects)
+        answers = vision.ask(questions, parse, progress=None)
         outcome.costs.add(answers)
-        for (assessment, _), answer in zip(members, answers, strict=True):
+        for assessment, answer in zip(members, answers, strict=True):
             _take(assessment, answer)
 
 
@@ -168,12 +165,13 @@ def _take(assessment: Assessment, answer: Answer) -> None:
             assessment.problems[aspect] = answer.error
 
 
-def _rating_problems(assessment: Assessment) -> list[str]:
-    problems = []
-    for text in assessment.texts.values():
+def _rating_problems(assessment: Assessment) -> dict[str, str]:
+    """By aspect."""
+    problems = {}
+    for aspect, text in assessment.texts.items():
         problem = rating_problem(text)
         if problem:
-            problems.append(problem)
+            problems[aspect] = problem
     return problems
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from heie_hf.data.folder import read_lines
 from heie_hf.metrics.human import Form, Ratings, export_sheets, import_ratings
 from heie_hf.processing.explanation_heie import parse
+from heie_hf.processing.image_files_heie import read_image
 
 from . import card
 from .output import AnnotationFolder, file_name
@@ -68,26 +68,31 @@ def apply_verdicts(folder: str | Path, sheets: Sequence[str | Path]) -> dict:
     folder = Path(folder)
     ratings = import_ratings(sheets, VERDICT)
     records = list(_records(folder))
-    strangers = set(ratings.ids) - {_item(record) for record in records}
+    items = {_item(record) for record in records}
+    strangers = set(ratings.ids) - items
     if strangers:
         raise ValueError(f"the sheets judge {min(strangers)!r}, but {folder} has no such text")
     about = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    dropped = _dropped(ratings)
-    kept, left_out = [], []
+    verdicts = _against(ratings)
+    kept, dropped = [], []
     for record in records:
         if not record["line"]:
             continue
-        verdict = dropped.get(_item(record))
+        verdict = verdicts.get(_item(record))
         if verdict is None:
             kept.append(record["line"])
         else:
-            left_out.append({"id": record["id"], "sample": record["sample"], **verdict})
-    num_judged = int((~np.isnan(ratings.values)).any(axis=0).sum())
-    agreement = None if math.isnan(ratings.alpha) else round(ratings.alpha, 3)
-    review = {"raters": ratings.raters, "judged": num_judged, "agreement": agreement}
-    review |= {"dropped": len(left_out), "kept": len(kept)}
+            dropped.append({"id": record["id"], "sample": record["sample"], **verdict})
+    is_judged = (~np.isnan(ratings.values)).any(axis=0)
+    review = {
+        "raters": ratings.raters,
+        "judged": int(is_judged.sum()),
+        "agreement": None if math.isnan(ratings.alpha) else round(ratings.alpha, 3),
+        "dropped": len(dropped),
+        "kept": len(kept),
+    }
     output = AnnotationFolder(folder)
-    output.write_lines("dropped.jsonl", left_out)
+    output.write_lines("dropped.jsonl", dropped)
     output.write_text("README.md", card.render(about, review))
     output.write_lines("annotations.jsonl", kept)
     return review
@@ -108,32 +113,35 @@ def _item(record: dict) -> str:
 
 
 def _sheet_row(folder: Path, record: dict) -> dict:
-    name = file_name(record["id"])
     answer = parse(record["line"]["conversations"][1]["value"])
-    text = f"{answer.description}\n\n{answer.regions}\n\n{answer.analysis}"
     background = f"First, in free form:\n{record['free_form']}"
     if record["sent_back"]:
         background += f"\n\nSent back once: {'; '.join(record['sent_back'])}"
-    with Image.open(folder / "images" / f"{name}.png") as image:
-        image.load()
-    with Image.open(folder / "visual_prompts" / f"{name}.png") as outlined:
-        outlined.load()
-    row = {"id": _item(record), "text": text, "background": background, "image": image}
+    name = file_name(record["id"])
+    row = {
+        "id": _item(record),
+        "text": f"{answer.description}\n\n{answer.regions}\n\n{answer.analysis}",
+        "background": background,
+        "image": read_image(folder / "images" / f"{name}.png"),
+    }
     if record["regions"]:
-        row["overlay"] = outlined
+        row["overlay"] = read_image(folder / "visual_prompts" / f"{name}.png")
     return row
 
 
-def _dropped(ratings: Ratings) -> dict[str, dict]:
-    """By item what is to be told about it: who called it wrong, and their comments."""
+def _against(ratings: Ratings) -> dict[str, dict]:
+    """By item that is to be dropped: who called it wrong, and their comments."""
     dropped = {}
-    for item, verdicts in zip(ratings.ids, ratings.values.T, strict=True):
-        against = [rater for rater, verdict in zip(ratings.raters, verdicts, strict=True) if verdict == WRONG]
-        if not against or len(against) < np.count_nonzero(verdicts == RIGHT):
-            continue
-        comments = {}
-        for rater in against:
+    for column, item in enumerate(ratings.ids):
+        verdicts = ratings.values[:, column]
+        raters, comments = [], {}
+        for rater, verdict in zip(ratings.raters, verdicts, strict=True):
+            if verdict != WRONG:
+                continue
+            raters.append(rater)
             if (rater, item) in ratings.comments:
                 comments[rater] = ratings.comments[rater, item]
-        dropped[item] = {"raters": against, "comments": comments}
+        num_right = np.count_nonzero(verdicts == RIGHT)
+        if raters and len(raters) >= num_right:
+            dropped[item] = {"raters": raters, "comments": comments}
     return dropped

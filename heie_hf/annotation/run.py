@@ -91,24 +91,13 @@ def annotate(
         OSError: the folder cannot be written.
     """
     folder = AnnotationFolder(output_dir)
-    stages = Stages(vision, text)
-    outcome = Outcome(costs=stages.costs)
+    outcome = Outcome(num_images=len(set(rows["id"])))
+    stages = Stages(vision, text, outcome.costs)
     models = {"vision_model": vision.model, "text_model": text.model}
-    total = len(set(rows["id"]))
-    num_done = 0
     records = []
-    with tqdm(total=total, desc="annotate", unit="image", disable=None) as bar:
-        for chunk in chunks(first_rows(rows, outcome)):
-            if budget is not None and stages.costs.tokens >= budget:
-                outcome.is_over_budget = True
-                break
-            for row, annotations in _annotate_chunk(chunk, stages, num_samples, outcome):
-                records += _write(folder, row, annotations, models, outcome)
-            bar.update(len(chunk))
-            num_done += len(chunk)
-            expected = round(stages.costs.all_tokens * total / num_done)
-            bar.set_postfix(tokens=f"{stages.costs.tokens:,}", expected_in_all=f"{expected:,}")
-    outcome.num_images = total
+    for chunk in chunks_within(budget, rows, outcome):
+        for row, annotations in _annotate_chunk(chunk, stages, num_samples, outcome):
+            records += _write(folder, row, annotations, models, outcome)
     for failure in outcome.failures:
         report(*failure)
     folder.write_lines("records.jsonl", records)
@@ -122,35 +111,48 @@ def annotate(
     return outcome
 
 
-def first_rows(rows: Dataset, outcome: Outcome) -> Iterator[dict]:
+def chunks_within(budget: int | None, rows: Dataset, outcome: Outcome) -> Iterator[list[dict]]:
+    """The images in chunks, with a progress bar that shows the costs; ends early where the budget is used up."""
+    images = _first_rows(rows, outcome)
+    num_done = 0
+    with tqdm(total=outcome.num_images, desc="annotate", unit="image", disable=None) as bar:
+        while chunk := list(islice(images, CHUNK)):
+            if budget is not None and outcome.costs.tokens >= budget:
+                outcome.is_over_budget = True
+                break
+            yield chunk
+            num_done += len(chunk)
+            expected = round(outcome.costs.all_tokens * outcome.num_images / num_done)
+            bar.update(len(chunk))
+            bar.set_postfix(tokens=f"{outcome.costs.tokens:,}", expected_in_all=f"{expected:,}")
+
+
+def _first_rows(rows: Dataset, outcome: Outcome) -> Iterator[dict]:
     """The first row of each image; other images under an id that was there already are failures."""
     pictures = {}
     for row in rows:
-        heatmap = row["heatmap"].tobytes() if row["heatmap"] is not None else b""
-        picture = sha256(row["image"].tobytes() + heatmap).digest()
-        if row["id"] not in pictures:
-            pictures[row["id"]] = picture
+        identity = row["id"]
+        picture = sha256(row["image"].tobytes())
+        if row["heatmap"] is not None:
+            picture.update(row["heatmap"].tobytes())
+        if identity not in pictures:
+            pictures[identity] = picture.digest()
             yield row
-        elif pictures[row["id"]] != picture:
-            outcome.failures.append((row["id"], "another image, or heatmap, has this id too: only the first counts"))
-
-
-def chunks(rows: Iterator[dict]) -> Iterator[list[dict]]:
-    while chunk := list(islice(rows, CHUNK)):
-        yield chunk
+        elif pictures[identity] != picture.digest():
+            outcome.failures.append((identity, "another image, or heatmap, has this id too: only the first counts"))
 
 
 def _annotate_chunk(
     chunk: list[dict], stages: Stages, num_samples: int, outcome: Outcome
 ) -> Iterator[tuple[dict, list[Annotation]]]:
     """All stages for a few rows; gives each row that is fit for it with its texts."""
-    texts = []
+    texts, in_a_row = [], []
     for row in _harmless(chunk, stages, outcome):
         drawn = draw_contours(row["image"], row["heatmap"])
-        annotations = [Annotation(row["id"], sample, drawn) for sample in range(num_samples)]
+        annotations = []
+        for sample in range(num_samples):
+            annotations.append(Annotation(row["id"], sample, drawn))
         texts.append((row, annotations))
-    in_a_row = []
-    for _, annotations in texts:
         in_a_row += annotations
     stages.write_freely(in_a_row, num_samples)
     written = [annotation for annotation in in_a_row if annotation.problem is None]
@@ -166,7 +168,8 @@ def _harmless(chunk: list[dict], stages: Stages, outcome: Outcome) -> list[dict]
             outcome.failures.append((row["id"], "has no heatmap to show where its defects are"))
         else:
             usable.append(row)
-    verdicts = stages.filter([row["image"] for row in usable])
+    images = [row["image"] for row in usable]
+    verdicts = stages.filter(images)
     harmless = []
     for row, verdict in zip(usable, verdicts, strict=True):
         if verdict.error:

@@ -1,9 +1,11 @@
+import base64
 import csv
 import json
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -249,3 +251,36 @@ def test_the_page_saves_cells_as_the_table_has_them(tmp_path, rows):
     script = f"{line}\nconsole.log(JSON.stringify({json.dumps(FORMULAS + HARMLESS)}.map(noFormula)))"
     result = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
     assert json.loads(result.stdout) == ["'" + cell for cell in FORMULAS] + HARMLESS
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CLICK = """<script>
+URL.createObjectURL = blob => {
+  blob.text().then(text => { document.body.textContent = "SAVED" + btoa(encodeURIComponent(text)) + "END"; });
+  return "#";
+};
+const first = document.querySelector("article");
+first.querySelector("input[value=wrong]").click();
+first.querySelector("textarea").value = '=six, "or"\\nseven';
+document.querySelector("button").click();
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_what_the_button_of_the_page_saves_reads_back(tmp_path, rows):
+    """In a real browser: an answer and a comment on the first item, then the button."""
+    form = Form("Is it right?", {"right": 1, "wrong": 0}, "nominal")
+    export_sheets(rows, tmp_path, ["ada"], form)
+    path = tmp_path / "ratings_ada.html"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("</body>", CLICK), encoding="utf-8")
+    command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", path.as_uri()]
+    page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    [saved] = re.findall("SAVED(.*)END", page)
+    sheet = tmp_path / "ratings_ada.csv"
+    sheet.write_bytes(unquote(base64.b64decode(saved).decode()).encode())
+    ratings = import_ratings([sheet], form)
+    first = Page(text).items[0]
+    assert (ratings.ids, ratings.values.tolist()) == ([first], [[0]])
+    assert ratings.comments == {("ada", first): '=six, "or"\nseven'}
