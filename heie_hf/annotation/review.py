@@ -104,7 +104,7 @@ def _records(folder: Path) -> Iterator[dict]:
         raise FileNotFoundError(f"{path} is missing: `heie annotate` writes it, annotate first")
     for place, record in read_lines(path):
         if isinstance(record, ValueError) or "line" not in record:
-            raise ValueError(f"{place}: is no record of an annotation; annotate again, nothing is asked twice")
+            raise ValueError(f"{place}: is no explanation that people could judge here")
         yield record
 
 

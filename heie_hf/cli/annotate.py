@@ -82,6 +82,12 @@ def annotate(
     for option, value in (("dataset", dataset), ("vision-model", vision_model), ("vision-url", vision_url)):
         if value is None:
             raise UsageMistake(f"missing option --{option}")
+    if task is Task.quality and (samples > 1 or text_model or text_url):
+        raise UsageMistake(
+            "--samples, --text-model and --text-url do not go with --task quality: one call gives its texts"
+        )
+    if task is Task.implausibility and (aspects or hint is Hint.mos):
+        raise UsageMistake("--aspects and --hint go with --task quality")
     from heie_hf.annotation import annotate as write_explanations
     from heie_hf.annotation import distil, estimate_costs, estimate_distillation, summary
     from heie_hf.chat import ChatError

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -172,6 +173,16 @@ def test_a_server_without_structured_output_is_asked_in_words(annotate, server, 
     assert sum("response_format" in body for body in server.bodies) == 1  # it is remembered
 
 
+def test_a_slow_server_has_several_questions_at_a_time_but_no_more_than_it_may(annotate, server, model):
+    def reply(content, count):
+        sleep(0.05)
+        return model(content, count)
+
+    server.reply = reply
+    status, summary, _ = annotate("--concurrency", 3)
+    assert status == 0 and summary["texts"] == 12 and 1 < server.most_under_way <= 3
+
+
 def test_a_busy_server_is_waited_for(annotate, model, monkeypatch):
     monkeypatch.setattr("heie_hf.chat.client.sleep", lambda seconds: None)
     model.replies["free"] = [(429, "slow down", {"Retry-After": "2"}), (503, "", {}), (429, "again", {})]
@@ -273,6 +284,8 @@ def test_rows_without_a_heatmap_are_failures(annotate, folder, tmp_path):
         (["--dataset", "nowhere"], "no data set"),
         (["--vision-url", "ftp://host"], "must look like http"),
         (["--samples", "0"], "samples"),
+        (["--hint", "mos"], "--hint go with --task quality"),
+        (["--task", "quality", "--samples", "2"], "do not go with --task quality"),
     ],
 )
 def test_mistakes_are_told_in_one_line(annotate, options, reason):

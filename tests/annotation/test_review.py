@@ -113,6 +113,12 @@ def test_sheets_that_cannot_be_used_change_nothing(annotated, check, tmp_path):
     assert (annotated / "annotations.jsonl").read_bytes() == whole
 
 
+def test_assessments_are_not_judged_here(annotated, check):
+    (annotated / "records.jsonl").write_text('{"id": "1", "texts": {}}\n')
+    status, _, errors = check("--sheet", "ada")
+    assert status == 2 and "records.jsonl:1: is no explanation that people could judge" in errors
+
+
 def test_without_an_annotation_there_is_nothing_to_check(check):
     status, _, errors = check("--sheet", "ada")
     assert status == 2 and "records.jsonl is missing" in errors
