@@ -89,7 +89,7 @@ def published_line(row: dict, annotation: Annotation, index: int) -> dict:
     line = {"id": row["id"], "image": f"./images/{name}.png", "heatmap": f"./artifact_map/{name}.png"}
     if row["misalignment_heatmap"] is not None:
         line["misalignment_heatmap"] = f"./misalignment_map/{name}.png"
-    for column in (*SCORES, "prompt", "facts"):
+    for column in (*SCORES, "prompt", "facts", "pair"):
         if row[column] is not None:
             line[column] = row[column]
     human = {"from": "human", "value": f"<image>\n{instruction}"}

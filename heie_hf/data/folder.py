@@ -1,7 +1,8 @@
 """A folder with JSON lines: what `heie synthesize` writes, and the layout of Expl-AIGI-Eval.
 
 Each line has `image` and may have `id`, `heatmap`, `misalignment_heatmap` (paths from the folder), `score` and the
-other scores, `prompt`, and the text: `conversations` with a "gpt" turn, or `description`, `regions`, `analysis`.
+other scores, `prompt`, `pair`, and the text: `conversations` with a "gpt" turn, or `description`, `regions`,
+`analysis`.
 `defects.jsonl` beside it, if there, has lines of `id` and `defects`, whose `mask` is a path from the folder, too;
 `facts.jsonl` has lines of `id` and `facts`.
 """
@@ -21,7 +22,7 @@ WHERE = "`heie synthesize --num-images N --output-dir FOLDER` writes such a fold
 SCORES = ("score", "aesthetics_score", "alignment_score", "overall_score")
 HEATMAPS = ("heatmap", "misalignment_heatmap")
 DEFECT = FEATURES["defects"].feature
-TEXTS = ("image", *HEATMAPS, "prompt", *SECTIONS)
+TEXTS = ("image", *HEATMAPS, "prompt", "pair", *SECTIONS)
 LISTS = ("conversations", "defects")
 #: Columns that may stand in files of their own beside the lines, <name>.jsonl with `id` and the column.
 BESIDE = ("defects", "facts")
@@ -80,7 +81,7 @@ def make_row(record: dict, folder: Path) -> dict:
     if not record.get("image"):
         raise ValueError("names no image")
     path = folder / record["image"]
-    row = {"id": str(record.get("id", path.stem)), "prompt": record.get("prompt")}
+    row = {"id": str(record.get("id", path.stem)), "prompt": record.get("prompt"), "pair": record.get("pair")}
     row |= text_cells(record)
     row["image"], size = _of(record["image"], image_cell, path)
     for name in HEATMAPS:

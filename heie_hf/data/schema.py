@@ -3,6 +3,7 @@
 from datasets import Features, Image, List, Value
 
 #: One row per image. What a data set does not know is None.
+#: `pair` is the id of a flawed image, in its own row and in that of its twin without the flaws.
 #: `heatmap` and `misalignment_heatmap` are L images of the image's own size, 0..255 standing for [0, 1],
 #: 0 = plausible.
 #: `score` and the other scores are in [0, 1], higher is better (`score`: 1 = plausible).
@@ -13,6 +14,7 @@ from datasets import Features, Image, List, Value
 FEATURES = Features(
     {
         "id": Value("string"),
+        "pair": Value("string"),
         "image": Image(),
         "heatmap": Image(),
         "misalignment_heatmap": Image(),

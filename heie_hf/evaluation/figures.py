@@ -20,6 +20,7 @@ from heie_hf.metrics.bootstrap import (
 )
 
 from .samples import FACT_FIGURES, TEXT_FIGURES, column
+from .twins import pair_values
 
 CONFIDENCE = 0.95
 
@@ -40,6 +41,8 @@ FIGURES = {
     "srcc_token": True,
     "plcc_map": True,
     "srcc_map": True,
+    "paired_accuracy": True,
+    "paired_false_alarm": False,
     "issue_precision": True,
     "issue_recall": True,
     "issue_f1": True,
@@ -77,6 +80,8 @@ NAMES = {
     "srcc_token": "SRCC, token alone",
     "plcc_map": "PLCC, heatmap alone",
     "srcc_map": "SRCC, heatmap alone",
+    "paired_accuracy": "Pairs, the clean twin scores higher",
+    "paired_false_alarm": "Pairs, false alarm on the clean twin",
     "issue_precision": "Issues, precision",
     "issue_recall": "Issues, recall",
     "issue_f1": "Issues, F1",
@@ -99,6 +104,7 @@ NAMES = {
     "num_heatmaps": "with a reference heatmap",
     "num_gt0": "with an empty one (nothing wrong)",
     "num_scores": "with a true and a predicted score",
+    "num_pairs": "pairs of a flawed and a clean twin",
     "num_issue_images": "with listed defects",
     "num_fact_images": "with listed facts",
     "num_reference_texts": "with a reference text",
@@ -127,6 +133,9 @@ def statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
     is_empty = column(samples, "gt_sum") == 0
     by_name["mse_gt0"] = mean_of(np.where(is_empty, column(samples, "mse"), np.nan))
     by_name |= _score_statistics(samples)
+    wins, alarms = pair_values(samples)
+    by_name["paired_accuracy"] = mean_of(wins)
+    by_name["paired_false_alarm"] = mean_of(alarms)
     by_name |= _issue_statistics(samples)
     by_name["perplexity_reference"] = _perplexity(samples, "reference")
     by_name["perplexity_generated"] = _perplexity(samples, "generated")
@@ -187,6 +196,9 @@ def support(samples: Sequence[dict]) -> dict[str, int]:
     num_scores = sum(map(_has_both_scores, samples))
     for name in ("plcc", "srcc", "krcc", "rmse", "plcc_token", "srcc_token", "plcc_map", "srcc_map"):
         numbers[name] = num_scores
+    wins, alarms = pair_values(samples)
+    numbers["paired_accuracy"] = int(np.count_nonzero(~np.isnan(wins)))
+    numbers["paired_false_alarm"] = int(np.count_nonzero(~np.isnan(alarms)))
     for name in ("issue_precision", "issue_recall", "issue_f1"):
         numbers[name] = _num_known(samples, "hits")
     numbers["issue_f1_shuffled"] = _num_known(samples, "hits_shuffled")
@@ -207,6 +219,7 @@ def counts(samples: Sequence[dict]) -> dict[str, int]:
         "num_heatmaps": numbers["mse"],
         "num_gt0": numbers["mse_gt0"],
         "num_scores": numbers["plcc"],
+        "num_pairs": numbers["paired_accuracy"],
         "num_issue_images": numbers["issue_f1"],
         "num_fact_images": numbers["description_facts"],
         "num_reference_texts": numbers["perplexity_reference"],

@@ -22,6 +22,7 @@ from .kept_files import DamagedFileError
 from .samples import UNKNOWN, finite
 from .store import PredictionStore, read_shard
 from .text_truth import text_figures
+from .twins import flawed_twins, twin_figures
 
 HeatmapSource = Literal["predicted", "reference"]
 
@@ -68,7 +69,7 @@ def measure(
             rows_of_shard = rows_of_shards.setdefault(store.shard_of[key], {})
             rows_of_shard[key] = row_number
     heads = Heads.load(store.folder, fusion)
-    shards = ShardMeasurements(data.rows, list(rows_of_shards.items()), heads, heatmap)
+    shards = ShardMeasurements(data.rows, list(rows_of_shards.items()), heads, heatmap, flawed_twins(data))
     loader = DataLoader(shards, batch_size=None, num_workers=num_workers, collate_fn=_unchanged)
     num_images = sum(map(len, rows_of_shards.values()))
     measured = Measured()
@@ -93,12 +94,14 @@ class ShardMeasurements(torch.utils.data.Dataset):
 
     Args:
         shards: their files, and of each the keys to measure with the numbers of their rows.
+        flawed_twins: see `twins.flawed_twins`.
     """
 
     rows: Dataset
     shards: list[tuple[Path, dict[str, int]]]
     heads: Heads
     heatmap: HeatmapSource
+    flawed_twins: dict[int, int]
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -120,6 +123,9 @@ class ShardMeasurements(torch.utils.data.Dataset):
             state = shard.score_states[position]
             try:
                 figures = self._figures(self.rows[row_number], record, heatmaps[position], state)
+                if row_number in self.flawed_twins:
+                    flawed = self.rows[self.flawed_twins[row_number]]
+                    figures |= twin_figures(flawed, heatmaps[position])
             except ImageFileError as error:
                 measured.failures.append((key, f"its heatmap: {error}"))
             else:

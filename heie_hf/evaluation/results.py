@@ -22,6 +22,8 @@ DEFINITIONS = {
     "sim_normalize": PARAMETERS["normalize"],
     "mse_gt0": "mse of the images whose heatmap is empty; kld, cc, sim, nss and auc_judd leave these out",
     "plcc_logistic_fit": False,
+    "paired_accuracy": "share of the pairs whose clean twin scores higher than the flawed one, a tie is half",
+    "paired_false_alarm": "share of the clean twins with heat of .2 or more where the flawed one is marked so",
     "issues": "kinds of defect that the generated analysis names, over all images (micro average)",
     "description_objects": "objects that the description names rightly / the larger number of said and true ones",
     "description_colors": "the same of the objects' colours, each of its own object",

@@ -27,7 +27,7 @@ _ISSUE_COUNTS = ("hits", "false_alarms", "misses")
 _SHUFFLED_FIGURES = tuple(f"{name}_shuffled" for name in (*FACT_FIGURES, "rouge_l"))
 _SHUFFLED_COUNTS = tuple(f"{name}_shuffled" for name in _ISSUE_COUNTS)
 _COLUMNS = {
-    pa.string(): ("key", "shard", *SECTIONS),
+    pa.string(): ("key", "shard", "twin_of", *SECTIONS),
     pa.float64(): (
         *_SCORES,
         *_HEATMAP_FIGURES,
@@ -36,6 +36,7 @@ _COLUMNS = {
         *_SHUFFLED_FIGURES,
         "nll_reference",
         "nll_generated",
+        "twin_heat",
     ),
     pa.int64(): (
         "row",
@@ -45,7 +46,7 @@ _COLUMNS = {
         "num_tokens_reference",
         "num_tokens_generated",
     ),
-    pa.list_(pa.string()): ("issues_named", "issues_there"),
+    pa.list_(pa.string()): ("issues_named", "issues_there", "twin_kinds"),
 }
 
 

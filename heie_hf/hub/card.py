@@ -26,6 +26,8 @@ METRICS = {
     "srcc": "Score: Spearman correlation (SRCC)",
     "krcc": "Score: Kendall correlation (KRCC)",
     "rmse": "Score: root mean squared error",
+    "paired_accuracy": "Pairs: the clean twin scores higher than the flawed one",
+    "paired_false_alarm": "Pairs: false alarm where the clean twin has no defect",
     "issue_precision": "Explanation: precision of the named defects",
     "issue_recall": "Explanation: recall of the named defects",
     "issue_f1": "Explanation: F1 of the named defects",

@@ -36,8 +36,10 @@ BUILDS = (
 def _leg(pen: Pen, rng, hip: complex, swing: float, radius: float, color: Color, kind: str | None) -> None:
     foot = complex(hip.real + swing, -radius)
     start = hip
+    cut = rng.uniform(0.56, 0.64) if kind == "detached limb" else 0.0
+    kind = pen.planted(kind)
     if kind == "detached limb":  # fallen aside
-        start, foot = hip + (foot - hip) * rng.uniform(0.56, 0.64), foot + math.copysign(radius, hip.real)
+        start, foot = hip + (foot - hip) * cut, foot + math.copysign(radius, hip.real)
     if kind == "missing leg":
         pen.limb(hip, hip + (foot - hip) * 0.45, radius * 1.2, radius * 1.1, color, "animal leg", rim=True)
     with pen.planting(kind, visible=False):
@@ -61,7 +63,10 @@ def _legs(pen: Pen, rng, build: Build, color: Color, plan: frozenset) -> None:
         legs.append((place.real, pick(rng, (0.0, 0.25)), "extra leg"))
     for at, shade, kind in sorted(legs, key=lambda leg: -leg[1]):
         hip = complex(at, -build.legs + build.trunk * (0.55 if abs(at) <= x else 0.0))
-        _leg(pen, rng, hip, rng.uniform(-0.03, 0.03), build.leg, darker(color, shade), kind)
+        swing = rng.uniform(-0.03, 0.03)
+        if kind == "extra leg" and pen.flawless:
+            continue
+        _leg(pen, rng, hip, swing, build.leg, darker(color, shade), kind)
 
 
 def _tail(pen: Pen, build: Build, color: Color) -> None:

@@ -31,11 +31,14 @@ def lighter(color: Color, share: float = 0.3) -> Color:
 class Layer:
     """One object's sheet, `width` x `height` picture pixels, drawn OVERSAMPLING times larger.
 
-    `color` is RGB, black where nothing was painted; `label` holds (part index, defect index, 0) per pixel.
+    `color` is RGB, black where nothing was painted; `label` holds (part index, defect index, 0) per pixel. On a
+    `flawless` one all random numbers of the planned defects are drawn, but what they would spoil is painted as it
+    should be.
     """
 
-    def __init__(self, width: int, height: int, outline: float = 0.0):
+    def __init__(self, width: int, height: int, outline: float = 0.0, flawless: bool = False):
         self.size = (width, height)
+        self.flawless = flawless
         self.outline = outline  # thickness in picture pixels of a dark rim around shapes; 0 = none
         large = (width * OVERSAMPLING, height * OVERSAMPLING)
         self.color = Image.new("RGB", large)
@@ -49,7 +52,7 @@ class Layer:
     def planting(self, kind: str | None, visible: bool = True):
         """Strokes inside belong to defect `kind` (None: to none). Not visible: a missing part, only marked."""
         before = self.defect, self.visible
-        if kind is not None:
+        if kind is not None and not self.flawless:
             self.defect, self.visible = DEFECTS.index(kind), visible
         yield
         self.defect, self.visible = before
@@ -92,6 +95,14 @@ class Pen:
     def __init__(self, layer: Layer, origin: complex, unit: complex, flip: bool = False):
         self.layer, self.origin, self.unit, self.flip = layer, origin, unit, flip
         self.length = abs(unit)
+
+    @property
+    def flawless(self) -> bool:
+        return self.layer.flawless
+
+    def planted(self, kind: str | None) -> str | None:
+        """The kind, or None where defects are not painted."""
+        return None if self.flawless else kind
 
     def to(self, point: complex) -> complex:
         """The oversampled pixel of a point of this frame."""

@@ -67,7 +67,9 @@ def draw_car(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     for axle in axles:
         _wheel(pen, axle, radius, rim, "missing wheel" if axle == lost else None)
     if "extra wheel" in plan:
-        _wheel(pen, x + rng.uniform(-0.1, 0.1), radius, rim, "extra wheel")
+        between = x + rng.uniform(-0.1, 0.1)
+        if not pen.flawless:
+            _wheel(pen, between, radius, rim, "extra wheel")
     anchors = [(complex(axles[0] if chance(rng, 0.5) else axles[1], -0.3), 0.34, "wheel")]
     anchors.append(((cabin[1] + cabin[2]) / 2 + 0.25j, 0.36, "window"))
     anchors = [(pen.to(at), size * pen.length, what) for at, size, what in anchors]

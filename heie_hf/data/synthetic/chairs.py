@@ -11,8 +11,10 @@ from .thing import Thing
 
 def _leg(pen: Pen, rng, top: complex, foot: complex, radius: float, color: Color, kind: str | None) -> None:
     start = top
+    cut = rng.uniform(0.44, 0.52) if kind == "detached limb" else 0.0
+    kind = pen.planted(kind)
     if kind == "detached limb":  # fallen aside
-        start, foot = top + (foot - top) * rng.uniform(0.44, 0.52), foot + math.copysign(2.5 * radius, top.real)
+        start, foot = top + (foot - top) * cut, foot + math.copysign(2.5 * radius, top.real)
     if kind == "missing leg":
         pen.limb(top, top + (foot - top) * 0.25, radius, radius, color, "chair leg", rim=True)
     with pen.planting(kind, visible=False):
@@ -34,7 +36,9 @@ def _legs(pen: Pen, rng, seat: list[complex], radius: float, color: Color, plan:
         legs[odd] = (*legs[odd][:2], wrong)
     if "extra leg" in plan:
         middle = seat[0] + (seat[1] - seat[0]) * rng.uniform(0.4, 0.6)
-        legs.append((middle, complex(middle.real + rng.uniform(-0.03, 0.03), -0.02), "extra leg"))
+        foot = complex(middle.real + rng.uniform(-0.03, 0.03), -0.02)
+        if not pen.flawless:
+            legs.append((middle, foot, "extra leg"))
     for number in sorted(range(len(legs)), key=lambda k: legs[k][1].imag):
         top, foot, kind = legs[number]
         _leg(pen, rng, top, foot, radius, darker(color, 0.25) if number in (2, 3) else color, kind)

@@ -58,8 +58,9 @@ def draw_clock(pen: Pen, rng: np.random.Generator, plan: frozenset) -> Thing:
     if "extra clock hand" in plan:
         long = chance(rng, 0.5)
         extra = _away(rng, [hour, minute], 25)
-        hands.append((extra, 0.72 if long else 0.46, shape if long else shape * 1.25, None))
-        hands = [(*hand[:3], "extra clock hand") for hand in hands]  # nobody can say which of the three is extra
+        if not pen.flawless:
+            hands.append((extra, 0.72 if long else 0.46, shape if long else shape * 1.25, None))
+            hands = [(*hand[:3], "extra clock hand") for hand in hands]  # nobody can say which of the three is extra
     for degrees, length, radius, kind in hands:
         with pen.planting(kind):
             _hand(inner, degrees, length, radius, ink)

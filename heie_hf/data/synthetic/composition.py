@@ -36,8 +36,10 @@ class Sheet:
     foot: float
 
 
-def draw_object(item: Placed, rng: np.random.Generator, size: tuple[int, int], outline: float, indoor: bool) -> Sheet:
-    """`size` of the picture in pixels; `outline` as in `Layer`."""
+def draw_object(
+    item: Placed, rng: np.random.Generator, size: tuple[int, int], outline: float, indoor: bool, flawless: bool
+) -> Sheet:
+    """`size` of the picture in pixels; `outline` and `flawless` as in `Layer`. A flawless item's plan is emptied."""
     slot, post = item.slot, item.family.pose == "hangs" and not indoor  # outdoors a clock needs a post
     height = item.height * (0.8 if post else 1.0)
     width = height * item.family.aspect
@@ -48,7 +50,7 @@ def draw_object(item: Placed, rng: np.random.Generator, size: tuple[int, int], o
     )
     corner = max(0, int(x - width * 0.58)), max(0, int(base - height * 1.1))
     end = min(size[0], int(x + width * 0.58) + 1), min(size[1], int(ground + height * 0.05) + 1)
-    layer = Layer(end[0] - corner[0], end[1] - corner[1], outline)
+    layer = Layer(end[0] - corner[0], end[1] - corner[1], outline, flawless)
     origin = complex(x - corner[0], base - corner[1])
     pen = Pen(layer, OVERSAMPLING * origin, complex(OVERSAMPLING * height), flip=chance(rng, 0.5))
     if post:
@@ -57,6 +59,8 @@ def draw_object(item: Placed, rng: np.random.Generator, size: tuple[int, int], o
     if "melted patch" in item.plan:
         spot, radius, item.thing.parts["melted patch"] = pick(rng, item.thing.anchors)
         melt(layer, spot, 1.2 * radius, rng)
+    if flawless:
+        item.plan = frozenset()
     return Sheet(item, *layer.flatten(), corner, ground)
 
 

@@ -1,7 +1,7 @@
 """Scenes as a data set in memory, and as files in the layout of Expl-AIGI-Eval."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from heie_hf.data.schema import FEATURES
 from heie_hf.files import whole_file
 from heie_hf.processing.explanation_heie import Explanation, render
 
-from .scene import Scene, draw_scene
+from .scene import Scene, draw_pair, draw_scene
 
 #: Part of every id. Raised whenever the same seed draws other pictures.
 VERSION = 3
@@ -85,29 +85,57 @@ def _write_pictures(folder: Path, scene: Scene, identity: str) -> None:
         _write(heatmap, _heatmap_png(scene))
 
 
-def _annotation(scene: Scene, identity: str, index: int) -> dict:
+@dataclass(frozen=True)
+class Entry:
+    """A scene with its id; `pair`: the id of the flawed one of two twins."""
+
+    identity: str
+    scene: Scene
+    pair: str | None = None
+
+
+def _entries(seed: int, index: int, unseen: bool, pairs: bool) -> list[Entry]:
+    """A scene, and with `pairs` its twin without defects if it has any."""
+    identity = scene_id(seed, index, unseen)
+    if not pairs:
+        return [Entry(identity, draw_scene(seed, index, unseen))]
+    scene, twin = draw_pair(seed, index, unseen)
+    if twin is None:
+        return [Entry(identity, scene)]
+    return [Entry(identity, scene, identity), Entry(f"{identity}-clean", twin, identity)]
+
+
+def _annotation(entry: Entry, index: int) -> dict:
+    scene, identity = entry.scene, entry.identity
     text = render(Explanation(scene.description, scene.regions, scene.analysis))
     human = "<image>\n" + INSTRUCTIONS[index % len(INSTRUCTIONS)]
-    return {
+    record = {
         "id": identity,
         "image": f"./images/{identity}.png",
         "heatmap": f"./artifact_map/{identity}.png",
         "score": scene.score,
         "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": text}],
     }
+    if entry.pair:
+        record["pair"] = entry.pair
+    return record
 
 
 def _lines(records: list[dict]) -> bytes:
     return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
-def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool = False) -> Path:
+def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool = False, pairs: bool = False) -> Path:
     """Write the first `num_images` scenes of a seed as files; returns the path of annotations.jsonl.
 
     Writes images/<id>.png, artifact_map/<id>.png (L, 0..255), defects.jsonl (id and planted defects: kind, part, noun,
     where, box in pixels, severity), facts.jsonl (id and what is true of the scene, as the column `facts` has it) and,
     last, annotations.jsonl (the rows of Expl-AIGI-Eval). Run again after an interruption: pictures that are there are
-    kept. `unseen`: see `draw_scene`.
+    kept.
+
+    Args:
+        unseen: see `draw_scene`.
+        pairs: write each scene that has defects also without them, as <id>-clean; `pair` in both lines is the id.
 
     Raises:
         ValueError: `num_images` < 1 or `seed` < 0.
@@ -121,11 +149,12 @@ def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool 
         (folder / name).mkdir(parents=True, exist_ok=True)
     annotations, planted, facts = [], [], []
     for index in tqdm(range(num_images), desc="synthesize", unit="image", disable=None):
-        scene, identity = draw_scene(seed, index, unseen), scene_id(seed, index, unseen)
-        _write_pictures(folder, scene, identity)
-        annotations.append(_annotation(scene, identity, index))
-        planted.append({"id": identity, "defects": [asdict(defect) for defect in scene.defects]})
-        facts.append({"id": identity, "facts": scene.facts})
+        for entry in _entries(seed, index, unseen, pairs):
+            scene, identity = entry.scene, entry.identity
+            _write_pictures(folder, scene, identity)
+            annotations.append(_annotation(entry, index))
+            planted.append({"id": identity, "defects": [asdict(defect) for defect in scene.defects]})
+            facts.append({"id": identity, "facts": scene.facts})
     _write(folder / "defects.jsonl", _lines(planted))
     _write(folder / "facts.jsonl", _lines(facts))
     _write(folder / "annotations.jsonl", _lines(annotations))

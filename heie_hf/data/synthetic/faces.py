@@ -49,7 +49,8 @@ def draw_eyes(pen: Pen, rng: np.random.Generator, plan: frozenset, iris: Color, 
         center = complex(side * gap, height)
         wrong = next((kind for kind in ("misaligned eyes", "missing eye") if kind in plan and side == fallen), None)
         if wrong == "misaligned eyes":
-            center += complex(side * rng.uniform(-0.05, 0.08), slip)
+            slipped = center + complex(side * rng.uniform(-0.05, 0.08), slip)
+            center = center if pen.flawless else slipped
         if "misaligned eyes" in plan:
             wrong = "misaligned eyes"  # the pair is wrong, whichever of them slipped
         with pen.planting(wrong, visible=wrong != "missing eye"):
@@ -59,6 +60,8 @@ def draw_eyes(pen: Pen, rng: np.random.Generator, plan: frozenset, iris: Color, 
                 pen.limb(inner, inner + side * size * 2.1 + 0.02j, 0.05, 0.035, brow, "hair")
     if "extra eye" in plan:
         place = pick(rng, (complex(0, height - 0.56), complex(0.5 * fallen, height + 0.58), complex(0, height + 0.02)))
+        if pen.flawless:
+            return
         with pen.planting("extra eye"):
             draw_eye(pen.at(place, scale=size), iris, gaze, openness, darker(skin, 0.6))
 

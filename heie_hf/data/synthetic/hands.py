@@ -2,6 +2,7 @@
 
 import cmath
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,35 +20,58 @@ def _finger(pen: Pen, base: complex, degrees: float, length: float, radius: floa
     pen.ellipse(tip, radius * 0.5, radius * 0.5, lighter(skin, 0.3), None)
 
 
-def _fan(rng: np.random.Generator, plan: frozenset) -> list[tuple[float, float, str | None]]:
-    """(angle from straight up, length, defect) for each finger except the thumb, from the thumb's side outwards."""
+@dataclass(frozen=True)
+class _Finger:
+    degrees: float  # from straight up
+    length: float
+    healthy_degrees: float | None  # where it would be on a hand with five fingers; None: nowhere
+    kind: str | None = None  # of defect
+
+
+def _fan(rng: np.random.Generator, plan: frozenset) -> list[_Finger]:
+    """All fingers except the thumb, from the thumb's side outwards."""
     spread = rng.uniform(17, 22)
-    fan = [((1.5 - k) * spread, length, None) for k, length in enumerate(_LENGTHS)]
+    fan = []
+    for k, length in enumerate(_LENGTHS):
+        degrees = (1.5 - k) * spread
+        fan.append(_Finger(degrees, length, healthy_degrees=degrees))
     if "extra finger" in plan:
         if chance(rng, 0.7):
-            fan.append((-2.5 * spread, 0.38, "extra finger"))
+            fan.append(_Finger(-2.5 * spread, 0.38, healthy_degrees=None))
         else:  # one more within the fan
             place = pick(rng, (1, 2, 3))
-            fan.insert(place, (0.0, 0.48, "extra finger"))
-            fan = [((2 - k) * spread, length, kind) for k, (_, length, kind) in enumerate(fan)]
-        fan = [(*finger[:2], "extra finger") for finger in fan]  # nobody can say which of them is extra
+            fan.insert(place, _Finger(0.0, 0.48, healthy_degrees=None))
+            fan = [replace(finger, degrees=(2 - k) * spread) for k, finger in enumerate(fan)]
+        fan = [replace(finger, kind="extra finger") for finger in fan]  # nobody can say which of them is extra
     if "missing finger" in plan:
         gone = pick(rng, (0, 1, 2, 3))
-        fan[gone] = (*fan[gone][:2], "missing finger")
+        fan[gone] = replace(fan[gone], kind="missing finger")
     return fan
+
+
+def _healthy(fingers: list[_Finger]) -> list[_Finger]:
+    """Those of a hand with five fingers, from the thumb's side outwards."""
+    healthy = []
+    for finger in fingers:
+        if finger.healthy_degrees is not None:
+            healthy.append(replace(finger, degrees=finger.healthy_degrees, kind=None))
+    return sorted(healthy, key=lambda finger: -finger.degrees)
 
 
 def draw_hand(pen: Pen, rng: np.random.Generator, skin: Color, plan: frozenset) -> None:
     edge = max(0.025, 1.1 / pen.length)
     lean, plump = rng.uniform(-5, 5), rng.uniform(0.066, 0.08)
-    fingers = sorted(_fan(rng, plan), key=lambda finger: finger[2] is not None)  # a missing one is not painted over
+    # a missing one is not painted over
+    fingers = sorted(_fan(rng, plan), key=lambda finger: finger.kind is not None)
     _finger(pen, complex(0.2, -0.2), rng.uniform(52, 66) + lean, 0.36, plump * 1.15, skin)  # the thumb
-    for degrees, length, kind in fingers:
-        base = complex(
-            0.235 * math.sin(math.radians(degrees * 1.7)), -0.36 - 0.08 * math.cos(math.radians(degrees * 1.7))
-        )
-        with pen.planting(kind, visible=kind != "missing finger"):
-            _finger(pen, base, degrees + lean, length * rng.uniform(0.95, 1.05), plump, skin)
+    fingers = [replace(finger, length=finger.length * rng.uniform(0.95, 1.05)) for finger in fingers]
+    if pen.flawless:
+        fingers = _healthy(fingers)
+    for finger in fingers:
+        turn = math.radians(finger.degrees * 1.7)
+        base = complex(0.235 * math.sin(turn), -0.36 - 0.08 * math.cos(turn))
+        with pen.planting(finger.kind, visible=finger.kind != "missing finger"):
+            _finger(pen, base, finger.degrees + lean, finger.length, plump, skin)
     for grow, color, part in ((edge, darker(skin, 0.5), "hand"), (0.0, skin, None)):
         pen.ellipse(complex(0, -0.3), 0.25 + grow, 0.23 + grow, color, part)
         pen.limb(0, complex(0, -0.2), 0.15 + grow, 0.2 + grow, color, part)

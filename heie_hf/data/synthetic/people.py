@@ -23,7 +23,9 @@ def draw_arm(pen: Pen, rng, look: Look, sleeve: Color, shoulder: complex, side: 
     if chance(rng, 0.4):  # raised, the forearm up
         upper, bend = side * rng.uniform(60, 95), side * rng.uniform(50, 80)
     kind = "detached limb" if torn else None
-    start = _bar(shoulder, upper, rng.uniform(0.15, 0.18)) if torn else shoulder
+    gap = rng.uniform(0.15, 0.18) if torn else 0.0
+    torn = torn and not pen.flawless
+    start = _bar(shoulder, upper, gap) if torn else shoulder
     with pen.planting(kind, visible=False):
         if torn:
             pen.limb(shoulder, start, 0.035, 0.035, sleeve, "arm")
@@ -43,8 +45,10 @@ def draw_leg(pen: Pen, rng, hip: complex, degrees: float, cloth: Color, shoe: Co
     """A leg from the hip to the ground; `kind` is what is wrong with it."""
     foot = _bar(hip, degrees, length / math.cos(math.radians(degrees)))
     start = hip
+    cut = rng.uniform(0.42, 0.5) if kind == "detached limb" else 0.0
+    kind = pen.planted(kind)
     if kind == "detached limb":  # fallen aside
-        start, foot = hip + (foot - hip) * rng.uniform(0.42, 0.5), foot + math.copysign(0.05, degrees)
+        start, foot = hip + (foot - hip) * cut, foot + math.copysign(0.05, degrees)
     if kind == "missing leg":
         pen.limb(hip, hip + (foot - hip) * 0.2, 0.05, 0.045, cloth, "leg", rim=True)
     with pen.planting(kind, visible=False):
@@ -64,8 +68,9 @@ def _legs(pen: Pen, rng, plan: frozenset, torn: bool, cloth: Color, shoe: Color)
     if "missing leg" in plan or torn:
         legs[chosen] = (*legs[chosen][:2], "detached limb" if torn else "missing leg")
     if "extra leg" in plan:
-        legs = [(-0.07, -rng.uniform(17, 22), None), (0.0, 0.0, None), (0.07, rng.uniform(17, 22), None)]
-        legs = [(*leg[:2], "extra leg") for leg in legs]  # nobody can say which of the three is extra
+        three = [(-0.07, -rng.uniform(17, 22)), (0.0, 0.0), (0.07, rng.uniform(17, 22))]
+        if not pen.flawless:
+            legs = [(*leg, "extra leg") for leg in three]  # nobody can say which of the three is extra
     for x, degrees, kind in legs:
         draw_leg(pen, rng, complex(x, -0.42), degrees, cloth, shoe, kind)
 

@@ -80,7 +80,8 @@ def _find_defects(placed: list[Placed], canvas: Canvas, seen: float) -> tuple[li
     return defects, masks
 
 
-def _attempt(rng: np.random.Generator, domain: Domain) -> Scene | None:
+def _attempt(rng: np.random.Generator, domain: Domain, flawless: bool = False) -> Scene | None:
+    """A scene, None where a defect cannot be seen. A flawless one has no defects, and is else what it would be."""
     size = random_size(rng, *domain.sides)
     slots, rows = random_layout(rng, size)
     light, seen = random_light(rng), sight(size)
@@ -91,7 +92,7 @@ def _attempt(rng: np.random.Generator, domain: Domain) -> Scene | None:
         return None
     canvas, place = _set_stage(rng, domain, size, slots, light)
     outline = pick(rng, (0.0, 0.0, 0.8, 1.2)) * max(1.0, max(size) / 300)
-    sheets = [draw_object(item, rng, size, outline, place.indoor) for item in placed]
+    sheets = [draw_object(item, rng, size, outline, place.indoor, flawless) for item in placed]
     for sheet in sheets:
         if sheet.item.family.pose == "stands":
             throw_shadow(canvas, sheet, light)
@@ -126,8 +127,28 @@ def draw_scene(seed: int, index: int, unseen: bool = False) -> Scene:
     two kinds of defect that the standard domain does not have. A scene with a defect that cannot be seen is drawn anew
     from the same stream of random numbers.
     """
+    scene, _ = _draw(np.random.default_rng([seed, index]), UNSEEN if unseen else STANDARD)
+    return scene
+
+
+def draw_pair(seed: int, index: int, unseen: bool = False) -> tuple[Scene, Scene | None]:
+    """Scene `index` of a seed, and the same without its defects: None where it has none.
+
+    Both are painted with the same random numbers, so that they are equal but for the defects and their shadows.
+    """
+    domain = UNSEEN if unseen else STANDARD
     rng = np.random.default_rng([seed, index])
+    scene, start = _draw(rng, domain)
+    if not scene.defects:
+        return scene, None
+    rng.bit_generator.state = start
+    return scene, _attempt(rng, domain, flawless=True)
+
+
+def _draw(rng: np.random.Generator, domain: Domain) -> tuple[Scene, dict]:
+    """The first attempt that succeeds, and the random generator's state before it."""
     scene = None
     while scene is None:
-        scene = _attempt(rng, UNSEEN if unseen else STANDARD)
-    return scene
+        start = rng.bit_generator.state
+        scene = _attempt(rng, domain)
+    return scene, start

@@ -51,7 +51,8 @@ def _write(pen: Pen, rng, word: str, box: tuple[complex, complex], ink: Color, g
     letters = [_letter(character, stroke) for character in word]
     if garbled:
         spared = int(rng.integers(len(word))) if len(word) > 3 else -1
-        letters = [letter if k == spared else _garble(word[k], letter, rng) for k, letter in enumerate(letters)]
+        bad = [letter if k == spared else _garble(word[k], letter, rng) for k, letter in enumerate(letters)]
+        letters = letters if pen.flawless else bad
     advance = sum(letter.width for letter in letters) + 14 * (len(letters) - 1)
     scale = min(width / advance, height / 80)
     x = start.real + (width - advance * scale) / 2
@@ -59,7 +60,8 @@ def _write(pen: Pen, rng, word: str, box: tuple[complex, complex], ink: Color, g
         size = (max(1, round(letter.width * scale)), max(1, round(letter.height * scale)))
         y = start.imag + (height - size[1]) / 2
         if garbled:
-            y += rng.uniform(-0.12, 0.12) * height
+            slip = rng.uniform(-0.12, 0.12) * height
+            y += 0 if pen.flawless else slip
         mask = letter.resize(size, Image.BILINEAR)
         at = (round(x), round(y))
         with pen.planting("garbled sign" if garbled else None):

@@ -21,7 +21,7 @@ from .cases import cases
 from .charts import heatmap_charts, score_charts
 from .comparison import ablations, main_comparisons
 from .gallery import gallery
-from .tables import definitions, figures, headline, issues, not_measured, settings, summary, three_digits
+from .tables import definitions, figures, headline, issues, not_measured, pairs, settings, summary, three_digits
 
 FILE = "report.html"
 PICTURES = "report"
@@ -46,6 +46,7 @@ def write_single_report(result: Result, data: EvaluationData, store: PredictionS
         score_charts=score_charts(result.samples),
         heatmap_charts=heatmap_charts(result.samples),
         issues=issues(result.samples),
+        pairs=pairs(result.samples),
         judge=settings(result.metrics.get("judge", {})),
         cases=cases(result, data, store),
         cards=gallery(result, data, store, folder / PICTURES),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from heie_hf.evaluation.figures import FIGURES, NAMES
 from heie_hf.evaluation.results import Result
+from heie_hf.evaluation.twins import pair_values
 
 #: What a reader wants to know first.
 HEADLINE = ("cc", "auc_judd", "mse", "plcc", "srcc", "issue_f1", "description_facts")
@@ -153,6 +154,29 @@ def issues(samples: Sequence[dict]) -> Table | None:
         ]
         table.add(kind, cells)
     return table if table.rows else None
+
+
+def pairs(samples: Sequence[dict]) -> Table | None:
+    """The pairs by kind of defect, each under all kinds of its flawed twin; None where there are no pairs."""
+    wins, alarms = pair_values(samples)
+    wins_of: dict[str, list[float]] = {}
+    alarms_of: dict[str, list[float]] = {}
+    for sample, win, alarm in zip(samples, wins, alarms):
+        for kind in sample["twin_kinds"] or []:
+            wins_of.setdefault(kind, []).append(win)
+            alarms_of.setdefault(kind, []).append(alarm)
+    headings = ["pairs", heading("paired_accuracy"), heading("paired_false_alarm")]
+    table = Table("Pairs by kind of defect", headings)
+    for kind in sorted(wins_of):
+        accuracy = three_digits(_mean_of_known(wins_of[kind]))
+        false_alarm = three_digits(_mean_of_known(alarms_of[kind]))
+        table.add(kind, [str(len(wins_of[kind])), accuracy, false_alarm])
+    return table if table.rows else None
+
+
+def _mean_of_known(values: Sequence[float]) -> float | None:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else None
 
 
 def _share(part: int, whole: int) -> str:
