@@ -54,6 +54,10 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         """
         return upright_images(image_url_or_urls)
 
+    def process_image(self, image: Image.Image, **kwargs) -> Image.Image:
+        """As `fetch_images` left it: every value stays one of 256 levels until it is written into the batch."""
+        return image
+
     def get_patch_grid(self, height: int, width: int, images_kwargs: dict | None = None) -> Grid:
         """(columns, rows) of an image of `height` x `width` pixels; `images_kwargs` as in a call, over defaults.
 
@@ -120,7 +124,7 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
 
     def _preprocess(
         self,
-        images: list[np.ndarray],
+        images: list[Image.Image],
         size: SizeDict,
         resample: "Image.Resampling | None",
         do_rescale: bool,
@@ -132,30 +136,48 @@ class HEIEImageProcessor(GotOcr2ImageProcessorPil):
         **kwargs,
     ) -> BatchFeature:
         grid_options = {**kwargs, "size": size}
-        pixel_values, num_patches, grids = [], [], []
-        for image in images:
-            height, width = image.shape[-2:]
-            grid = self.get_patch_grid(height, width, grid_options)
-            patches = self._cut_image(image, grid, size, resample)
-            grids.append(grid)
-            num_patches.append(len(patches))
-            for patch in patches:
-                if do_rescale:
-                    patch = self.rescale(patch, rescale_factor)
-                if do_normalize:
-                    patch = self.normalize(patch, image_mean, image_std)
-                pixel_values.append(patch)
+        grids = [self.get_patch_grid(image.height, image.width, grid_options) for image in images]
+        num_patches = [columns * rows + 1 for columns, rows in grids]
+        table = self._value_table(do_rescale, rescale_factor, do_normalize, image_mean, image_std)
+        pixel_values = np.empty((sum(num_patches), 3, size.height, size.width), table.dtype)
+        first = 0
+        for image, grid, count in zip(images, grids, num_patches, strict=True):
+            self._cut_image(image, grid, resample, table, out=pixel_values[first : first + count])
+            first += count
         data = {"pixel_values": pixel_values, "num_patches": num_patches, "patch_grid": grids}
         return BatchFeature(data=data, tensor_type=return_tensors)
 
-    def _cut_image(self, image: np.ndarray, grid: Grid, size: SizeDict, resample) -> list[np.ndarray]:
-        """(3, H, W) to N + 1 arrays of (3, S, S)."""
+    def _value_table(
+        self,
+        do_rescale: bool,
+        rescale_factor: float,
+        do_normalize: bool,
+        image_mean: float | list[float],
+        image_std: float | list[float],
+    ) -> np.ndarray:
+        """(3, 256): what each level becomes in each channel, by the very functions that an image would go through."""
+        levels = np.arange(256, dtype=np.uint8)
+        table = np.tile(levels, (3, 1, 1))  # (3, 1, 256), as a picture of one row
+        if do_rescale:
+            table = self.rescale(table, rescale_factor)
+        if do_normalize:
+            table = self.normalize(table, image_mean, image_std)
+        return table[:, 0]
+
+    def _cut_image(self, image: Image.Image, grid: Grid, resample, table: np.ndarray, out: np.ndarray) -> None:
+        """An RGB picture into `out` (N + 1, 3, S, S)."""
         columns, rows = grid
-        canvas_size = SizeDict(height=rows * size.height, width=columns * size.width)
-        canvas = self.resize(image, canvas_size, resample=resample)  # (3, rows·S, columns·S)
-        patches = _cut(canvas, grid)
-        thumbnail = self.resize(image, size, resample=resample)
-        return [*patches, thumbnail]
+        height, width = out.shape[-2:]
+        if resample is None:
+            resample = Image.Resampling.BILINEAR
+        resized = image.resize((columns * width, rows * height), resample)
+        canvas = np.asarray(resized)  # (rows·S, columns·S, 3)
+        canvas = canvas.transpose(2, 0, 1)
+        thumbnail = np.asarray(image.resize((width, height), resample))
+        patches = [*_cut(canvas, grid), thumbnail.transpose(2, 0, 1)]
+        for patch, values in zip(patches, out, strict=True):
+            for channel in range(3):
+                np.take(table[channel], patch[channel], out=values[channel], mode="clip")
 
 
 def _check_limits(min_patches: int, max_patches: int) -> None:
