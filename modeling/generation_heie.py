@@ -165,6 +165,12 @@ class ChainOfThoughtRow:
         elif len(self.written) == self.budgets[self.section]:
             self._leave_section(self.next_literal)
 
+    def take_forced(self) -> list[int]:
+        """All that is forced now, which counts as emitted."""
+        literal = list(self.forced)
+        self.forced.clear()
+        return literal
+
     def _leave_section(self, literal: list[int]) -> None:
         self.forced = deque(literal)
         self.section += 1
@@ -200,19 +206,27 @@ class ChainOfThoughtLogitsProcessor(LogitsProcessor):
         self.eos_token_id = literals[0][-1][-1]
         self.special_token_ids = config.special_token_ids or []
         self.num_token_ids = config.num_token_ids
-        self.started = False
+        self.never_written: torch.BoolTensor | None = None  # (vocabulary,), on the device of the scores
+        self.is_told = True  # whether the rows have taken note of the last token; there is none yet
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        if self.started:
+        if not self.is_told:
             for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
                 row.advance(token)
-        self.started = True
-        scores[:, self.special_token_ids] = -torch.inf
-        if self.num_token_ids is not None:
-            scores[:, self.num_token_ids :] = -torch.inf
+        self.is_told = False
+        if self.never_written is None:
+            self.never_written = self._mask_of_never_written(scores)
+        scores.masked_fill_(self.never_written, -torch.inf)
         for row_scores, row in zip(scores, self.rows, strict=True):
             self._mask_row(row_scores, row)
         return scores
+
+    def _mask_of_never_written(self, scores: torch.FloatTensor) -> torch.BoolTensor:
+        mask = torch.zeros(scores.shape[-1], dtype=torch.bool)
+        mask[self.special_token_ids] = True
+        if self.num_token_ids is not None:
+            mask[self.num_token_ids :] = True
+        return mask.to(scores.device)
 
     def _mask_row(self, scores: torch.Tensor, row: ChainOfThoughtRow) -> None:
         if row.forced or row.done:
@@ -224,17 +238,24 @@ class ChainOfThoughtLogitsProcessor(LogitsProcessor):
 
 
 class StateTrace:
-    """The last-layer state of every generated token, kept while decoding: (B, dim) per step and nothing else.
+    """The last-layer states of all generated tokens, kept while decoding: (B, n, dim) per forward pass, nothing else.
 
-    The state AT a token appears one step after the token was chosen, when it is fed back.
+    The state AT a token appears one pass after the token was chosen, when it is fed back.
     """
 
     def __init__(self):
         self.states: list[torch.Tensor] = []
 
-    def append(self, last_hidden_state: torch.Tensor) -> None:
-        self.states.append(last_hidden_state[:, -1])
+    def append(self, states: torch.Tensor) -> None:
+        self.states.append(states)
+
+    def close_holes(self, mask: torch.LongTensor, length: int) -> None:
+        """Keep the first `length` states of each row where `mask` (B, n) is 1; the rest is filled."""
+        order = mask.argsort(dim=1, descending=True, stable=True)[:, :length]
+        states = torch.cat(self.states, dim=1)
+        kept = states.gather(1, order[..., None].expand(-1, -1, states.shape[-1]))
+        self.states = [kept]
 
     def stack(self) -> torch.Tensor:
-        """(B, T, dim): the states of the generated tokens, the first step's (end of the prompt) left out."""
-        return torch.stack(self.states[1:], dim=1)
+        """(B, T, dim): the states of the generated tokens, the first one (end of the prompt) left out."""
+        return torch.cat(self.states, dim=1)[:, 1:]

@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_heie import HEIEConfig
+from .decoding_heie import JumpingDecoder, can_jump
 from .fusion_heie import HeatmapFuser, join_patches, to_patch_order
 from .generation_heie import (
     ChainOfThoughtLogitsProcessor,
@@ -333,6 +334,24 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         assessment = self.assess_states(states, token_ids, features, num_patches, patch_grid)
         return HEIEGenerateOutput(**outputs, **assessment)
 
+    def _sample(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria,
+        generation_config,
+        synced_gpus: bool = False,
+        streamer=None,
+        **model_kwargs,
+    ):
+        """Literals as chunks; Transformers' own loop where that is asked for more than the tokens, see `can_jump`."""
+        if can_jump(self.config, generation_config, len(input_ids), synced_gpus):
+            decoder = JumpingDecoder(self, input_ids, logits_processor, generation_config, streamer, model_kwargs)
+            return decoder.run()
+        return super()._sample(
+            input_ids, logits_processor, stopping_criteria, generation_config, synced_gpus, streamer, **model_kwargs
+        )
+
     def prepare_inputs_for_generation(
         self, input_ids: torch.LongTensor, past_key_values=None, cache=None, state_trace=None, **kwargs
     ) -> dict:
@@ -344,7 +363,7 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         return super().prepare_inputs_for_generation(input_ids, **kwargs)
 
     def _update_model_kwargs_for_generation(self, outputs: ModelOutput, model_kwargs: dict, **kwargs) -> dict:
-        model_kwargs["state_trace"].append(outputs.last_hidden_state)
+        model_kwargs["state_trace"].append(outputs.last_hidden_state[:, -1:])
         return super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
 
 

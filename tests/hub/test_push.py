@@ -14,6 +14,7 @@ from heie_hf.hub.push import PushError
 
 CODE = {
     "configuration_heie.py",
+    "decoding_heie.py",
     "explanation_heie.py",
     "fusion_heie.py",
     "generation_heie.py",
@@ -31,6 +32,7 @@ CODE = {
     "results_heie.py",
     "scorer_heie.py",
     "targets_heie.py",
+    "weight_files_heie.py",
 }
 MODEL = {"README.md", "config.json", "generation_config.json", "model.safetensors"}
 PROCESSOR = {"chat_template.jinja", "processor_config.json", "tokenizer.json", "tokenizer_config.json"}
