@@ -31,4 +31,4 @@ def render(about: dict, review: dict | None = None) -> str:
     card = DatasetCard.from_template(
         data, template_path=str(template), about=about, review=review, version=__version__, digest=digest
     )
-    return str(card)
+    return f"{card}\n"

@@ -30,7 +30,7 @@ article {{ border-top: 1px solid #999; padding: 1rem 0 }}
 h2 {{ font-size: 1rem; margin: 0 0 .5rem }}
 h2 small {{ color: #666; font-weight: normal }}
 figure {{ display: flex; flex-wrap: wrap; gap: .5rem; margin: 0 }}
-figure img {{ flex: 0 1 24rem; min-width: 0; max-height: 24rem; object-fit: contain; object-position: left top }}
+figure img {{ flex: 0 1 auto; min-width: 0; max-width: 24rem; max-height: 24rem; object-fit: contain }}
 p.text, details p {{ white-space: pre-line }}
 details p {{ border-left: 3px solid #ccc; padding-left: .75rem; color: #444 }}
 fieldset {{ border: 0; padding: 0; margin: .75rem 0; display: flex; flex-wrap: wrap; gap: .5rem }}

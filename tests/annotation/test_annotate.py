@@ -44,7 +44,7 @@ def test_a_data_set_comes_out_that_reads_back(annotate, folder, tmp_path, model)
     assert texts == ["Wheel: number 1 is missing.", "Wheel: number 2 is missing."]
     assert "(region" not in two["analysis"]
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "| Vision model | eye |" in card and "| Texts | 12 |" in card and str(tmp_path) not in card
+    assert "| Vision model | eye |" in card and "| Texts written | 12 |" in card and str(tmp_path) not in card
 
 
 def test_a_second_run_asks_nothing(annotate, model, tmp_path):

@@ -87,14 +87,16 @@ def test_what_people_call_wrong_is_left_out_and_comes_back(annotated, annotate, 
     assert [f"{row['id']}#{row['sample']}" for row in dropped] == [both, tied]
     assert dropped[0]["raters"] == ["ada", "bob"] and dropped[0]["comments"] == {"ada": "=no wheel"}
     assert len(load(annotated)) == 6
-    assert "2 of them were called wrong" in (annotated / "README.md").read_text()
+    card = (annotated / "README.md").read_text()
+    assert "see `dropped.jsonl` | 2 |" in card and "\n6 explanations" in card and "| Raters | 3 |" in card
     _, review, _ = check("--review", sheets[2])  # other verdicts, from the whole again
     assert (review["dropped"], review["agreement"]) == (1, None)
+    assert "right and wrong | undefined |" in (annotated / "README.md").read_text()
     assert len(server.bodies) == num_asked
     annotate("--max-images", 4, "--samples", 2)
     assert (annotated / "annotations.jsonl").read_bytes() == whole and len(server.bodies) == num_asked
     assert lines(annotated / "dropped.jsonl") == []
-    assert "called wrong" not in (annotated / "README.md").read_text()
+    assert "Checked by people" not in (annotated / "README.md").read_text()
 
 
 def test_sheets_that_cannot_be_used_change_nothing(annotated, check, tmp_path):
