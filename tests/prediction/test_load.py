@@ -135,10 +135,14 @@ def damaged(tiny_checkpoint):
         yield name, damage
 
 
+NUM_PARTS = 12  # for several processes
+
+
 @pytest.mark.slow
-def test_every_damaged_folder_works_or_gives_one_line(tiny_checkpoint, tmp_path, capfd):
+@pytest.mark.parametrize("part", range(NUM_PARTS))
+def test_every_damaged_folder_works_or_gives_one_line(tiny_checkpoint, tmp_path, capfd, part):
     escaped = []
-    for name, damage in damaged(tiny_checkpoint):
+    for name, damage in list(damaged(tiny_checkpoint))[part::NUM_PARTS]:
         folder = shutil.copytree(tiny_checkpoint, tmp_path / "stranger" / "model")
         damage(folder)
         try:
