@@ -134,8 +134,8 @@ def statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
     by_name["mse_gt0"] = mean_of(np.where(is_empty, column(samples, "mse"), np.nan))
     by_name |= _score_statistics(samples)
     wins, alarms = pair_values(samples)
-    by_name["paired_accuracy"] = mean_of(wins)
-    by_name["paired_false_alarm"] = mean_of(alarms)
+    by_name["paired_accuracy"] = mean_of(_known(wins))  # resamples are of pairs
+    by_name["paired_false_alarm"] = mean_of(_known(alarms))
     by_name |= _issue_statistics(samples)
     by_name["perplexity_reference"] = _perplexity(samples, "reference")
     by_name["perplexity_generated"] = _perplexity(samples, "generated")
@@ -197,8 +197,8 @@ def support(samples: Sequence[dict]) -> dict[str, int]:
     for name in ("plcc", "srcc", "krcc", "rmse", "plcc_token", "srcc_token", "plcc_map", "srcc_map"):
         numbers[name] = num_scores
     wins, alarms = pair_values(samples)
-    numbers["paired_accuracy"] = int(np.count_nonzero(~np.isnan(wins)))
-    numbers["paired_false_alarm"] = int(np.count_nonzero(~np.isnan(alarms)))
+    numbers["paired_accuracy"] = len(_known(wins))
+    numbers["paired_false_alarm"] = len(_known(alarms))
     for name in ("issue_precision", "issue_recall", "issue_f1"):
         numbers[name] = _num_known(samples, "hits")
     numbers["issue_f1_shuffled"] = _num_known(samples, "hits_shuffled")
@@ -208,7 +208,11 @@ def support(samples: Sequence[dict]) -> dict[str, int]:
 
 
 def _num_known(samples: Sequence[dict], name: str) -> int:
-    return int(np.count_nonzero(~np.isnan(column(samples, name))))
+    return len(_known(column(samples, name)))
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
 
 
 def counts(samples: Sequence[dict]) -> dict[str, int]:

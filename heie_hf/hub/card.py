@@ -31,21 +31,25 @@ METRICS = {
     "issue_precision": "Explanation: precision of the named defects",
     "issue_recall": "Explanation: recall of the named defects",
     "issue_f1": "Explanation: F1 of the named defects",
-    "issue_f1_shuffled": "Explanation: F1 of the named defects, with the texts of other images",
     "description_facts": "Description: facts said rightly (mean of objects, colours and place)",
-    "description_facts_shuffled": "Description: facts said rightly, with the texts of other images",
     "description_objects": "Description: objects said rightly",
-    "description_objects_shuffled": "Description: objects said rightly, with the texts of other images",
     "description_colors": "Description: colours said rightly",
-    "description_colors_shuffled": "Description: colours said rightly, with the texts of other images",
     "description_place": "Description: place said rightly",
-    "description_place_shuffled": "Description: place said rightly, with the texts of other images",
     "rouge_l": "Explanation: ROUGE-L against the reference text",
-    "rouge_l_shuffled": "Explanation: ROUGE-L, with the texts of other images",
     "bert_score": "Explanation: BERTScore against the reference text",
     "judge_rating": "Explanation: a language model's rating against the reference text, 0 to 10",
     "perplexity_reference": "Explanation: perplexity of the reference text",
     "perplexity_generated": "Explanation: perplexity of the model's own text",
+}
+
+#: What a figure's name has behind it where the texts are those of other images.
+BY_CHANCE = "_shuffled"
+
+#: What the shares of the description's facts are of.
+DESCRIBED = {
+    "description_objects": "objects",
+    "description_colors": "colours",
+    "description_place": "places",
 }
 
 
@@ -107,7 +111,8 @@ def render_card(folder: str | Path, facts: CardFacts) -> ModelCard:
     model_id = facts.repo_id or folder.name
     title = model_id.rpartition("/")[2]
     base_model = facts.base_model or hub_name(adapter.get("base_model_name_or_path"))
-    results = eval_results(facts.metrics) if facts.metrics else []
+    metrics = facts.metrics or {}
+    results = eval_results(metrics) if metrics else []
     data = ModelCardData(
         language="en",
         license=facts.license,
@@ -133,7 +138,22 @@ def render_card(folder: str | Path, facts: CardFacts) -> ModelCard:
         intended_use=facts.intended_use,
         results=results,
         metrics=facts.metrics,
+        has_chance=any(name.endswith(BY_CHANCE) and value is not None for name, value in metrics.items()),
+        described=_described(metrics),
     )
+
+
+def _described(metrics: dict[str, Any]) -> str | None:
+    """How much of the descriptions is right, and what chance gives; None where it was not measured."""
+    right, by_chance = [], []
+    for figure, subject in DESCRIBED.items():
+        share = metrics.get(figure)
+        shuffled_share = metrics.get(figure + BY_CHANCE)
+        if share is None or shuffled_share is None:
+            return None
+        right.append(f"{share:.2f} of the {subject}")
+        by_chance.append(f"{shuffled_share:.2f}")
+    return f"right are {', '.join(right)}; the texts of other images reach {', '.join(by_chance)}"
 
 
 def eval_results(metrics: dict[str, Any]) -> list[EvalResult]:

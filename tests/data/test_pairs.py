@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from heie_hf.cli import main
 from heie_hf.data import load
 from heie_hf.data.synthetic import DEFECTS, PARTS, draw_pair, draw_scene, synthesize
 from heie_hf.data.synthetic.wording import NO_REGIONS
@@ -104,3 +105,12 @@ def test_pairs_are_written_and_read_again(tmp_path):
     assert not any("pair" in json.loads(line) for line in (plain / "annotations.jsonl").read_text().splitlines())
     for picture in (plain / "images").iterdir():
         assert picture.read_bytes() == (folder / "images" / picture.name).read_bytes()
+
+
+def test_the_command_writes_pairs(tmp_path):
+    with pytest.raises(SystemExit) as status:
+        main(["synthesize", "--split", "dev", "--num-images", "3", "--pairs", "--output-dir", str(tmp_path)])
+    assert not status.value.code
+    lines = [json.loads(line) for line in (tmp_path / "annotations.jsonl").read_text().splitlines()]
+    paired = [line["pair"] for line in lines if "pair" in line]
+    assert paired and len(paired) == 2 * len(set(paired))

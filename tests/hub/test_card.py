@@ -57,6 +57,24 @@ def test_the_text_gives_the_figures_and_no_path_of_this_machine(repository):
     assert "SIM" not in text and "/data/of" not in text and "/a/path" not in text
 
 
+def test_what_the_texts_of_other_images_give_stands_beside_the_figures(repository):
+    names = ("description_objects", "description_colors", "description_place", "rouge_l")
+    figures = FIGURES | dict(zip(names, (0.6, 0.2, 0.1, 0.7)))
+    text = card(repository, metrics=figures).text
+    assert "| figure | value | 95 % interval |\n|---|---|---|\n" in text and "may be untrue" not in text
+    by_chance = dict(zip([f"{name}_shuffled" for name in names], (0.3, 0.15, 0.05, 0.4)))
+    rendered = card(repository, metrics=figures | by_chance)
+    assert "| figure | value | 95 % interval | with the texts of other images |\n|---|---|---|---|\n" in rendered.text
+    assert f"| {METRICS['cc']} | 0.9123 | 0.9 to 0.92 |  |\n" in rendered.text
+    assert f"| {METRICS['description_colors']} | 0.2 |  | 0.15 |\n" in rendered.text
+    assert f"| {METRICS['rouge_l']} | 0.7 |  | 0.4 |\n" in rendered.text
+    assert rendered.text.index(METRICS["description_place"]) < rendered.text.index(METRICS["rouge_l"])
+    limits = rendered.text[rendered.text.index("## Limits") :]
+    assert "right are 0.60 of the objects, 0.20 of the colours, 0.10 of the places" in limits
+    assert "the texts of other images reach 0.30, 0.15, 0.05" in limits
+    assert not any(result.metric_type.endswith("_shuffled") for result in rendered.data.eval_results)
+
+
 def test_what_is_not_known_is_not_made_up(repository, hub):
     rendered = card(repository)
     rendered.validate()
