@@ -190,9 +190,11 @@ class JumpingDecoder:
 
     def _choose(self, logits: torch.Tensor) -> list[int]:
         """A token for every row; what a waiting row gets counts for nothing."""
-        logits = logits.to(copy=True, dtype=torch.float32, device=self.fed.ids.device)
+        ids = self.fed.flush_right()
+        scores = logits.to(copy=True, dtype=torch.float32, device=ids.device)
         self.grammar.is_told = True
-        scores = self.logits_processor(self.fed.flush_right(), logits)
+        for processor in self.logits_processor:  # the list's own call inspects each one's signature, token by token
+            scores = processor(ids, scores)
         if not self.generation_config.do_sample:
             return scores.argmax(dim=-1).tolist()
         probabilities = scores.softmax(dim=-1)

@@ -158,7 +158,7 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         losses = {}
         if labels is not None:
             losses["lm"] = lm_loss(logits, labels, num_items_in_batch)
-        assessment = HEIEAssessment()
+        assessment = {}
         if num_patches is not None and self._has_answer(input_ids):
             features = mm_encoder_outputs["image"].last_hidden_state
             assessment = self.assess_states(states, input_ids, features, num_patches, patch_grid)

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import InternVLForConditionalGeneration
 
-from benchmarks.speed import cpu_inference, metrics, synthetic
+from benchmarks.speed import assess, cpu_inference, generate, metrics, preprocessing, synthetic
+from heie_hf import HEIEImageProcessor
 from heie_hf.modeling.modeling_heie import HEIEForImplausibility
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -61,6 +63,38 @@ def test_without_text_is_so_many_times_faster(clock, tiny_checkpoint, monkeypatc
     assert cells["no text", "1"] == (1000, pytest.approx(passes / 1000, abs=0.05))
     assert cells["no text", "8"] == (125, pytest.approx(passes / 125, abs=0.05))
     assert 1 < cells["full text", "8"][1] < 8.05
+
+
+def rows_of_ratios(run, monkeypatch, capsys, *arguments: str) -> list[tuple[float, float, float]]:
+    """Our milliseconds, the peer's and the ratio, row by row, of a benchmark that compares in one round."""
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments, "--rounds", "1"])
+    run()
+    heading, *rows = table_rows(capsys.readouterr().out)
+    assert heading == ["what", "CPU ms", "compared with", "CPU ms", "ratio", "wanted"]
+    return [(float(ours), float(peer), float(ratio)) for _, ours, _, peer, ratio, _ in rows]
+
+
+def test_the_full_text_takes_fewer_passes_than_plain_decoding(clock, tiny_checkpoint, monkeypatch, capsys):
+    clock.charge(HEIEForImplausibility, "forward", 1.0)
+    clock.charge(InternVLForConditionalGeneration, "forward", 1.0)
+    rows = rows_of_ratios(generate.main, monkeypatch, capsys, "--model", tiny_checkpoint)
+    for ours, peer, ratio in rows:  # one free token in two
+        assert 10_000 < ours < 0.8 * peer
+        assert ratio == pytest.approx(ours / peer, abs=0.005)
+    assert len(rows) == 2
+
+
+def test_assessing_is_compared_with_one_prefill(clock, tiny_checkpoint, monkeypatch, capsys):
+    clock.charge(HEIEForImplausibility, "forward", 1.0)
+    clock.charge(InternVLForConditionalGeneration, "forward", 4.0)
+    rows = rows_of_ratios(assess.main, monkeypatch, capsys, "--model", tiny_checkpoint)
+    assert rows == [(1000, 4000, 0.25)] * 2
+
+
+def test_preprocessing_is_compared_with_the_textbook(clock, monkeypatch, capsys):
+    clock.charge(HEIEImageProcessor, "_cut_image", 1.0)
+    clock.charge(preprocessing, "textbook", 2.0)
+    assert rows_of_ratios(preprocessing.main, monkeypatch, capsys) == [(1000, 2000, 0.5)]
 
 
 def test_drawing_is_so_many_times_as_fast_as_png(clock, capsys):
