@@ -12,6 +12,13 @@ from transformers.generation import GenerateDecoderOnlyOutput, LogitsProcessorLi
 
 from .generation_heie import ChainOfThoughtLogitsProcessor, StateTrace
 
+ASKED_FOR_EVERY_TOKEN = (
+    "output_scores",
+    "output_logits",
+    "output_attentions",
+    "output_hidden_states",
+    "watermarking_config",
+)
 CACHE_NAMES = ("past_key_values", "cache")  # until Transformers 5.23, from 5.24
 
 
@@ -21,15 +28,12 @@ def can_jump(config, generation_config: GenerationConfig, batch_size: int, synce
     It does not where something is asked for every single token, where processes must take equally many steps, or where
     holes would move the rows of a batch within a sliding window.
     """
-    by_token = (
-        generation_config.output_scores,
-        generation_config.output_logits,
-        generation_config.output_attentions,
-        generation_config.output_hidden_states,
-        generation_config.watermarking_config,
-    )
-    if synced_gpus or any(setting is not None and setting is not False for setting in by_token):
+    if synced_gpus:
         return False
+    for name in ASKED_FOR_EVERY_TOKEN:
+        setting = getattr(generation_config, name)
+        if setting is not None and setting is not False:  # the layer 0 is asked for as a number
+            return False
     has_window = getattr(config.text_config, "sliding_window", None) is not None
     return batch_size == 1 or not has_window
 
@@ -113,26 +117,25 @@ class JumpingDecoder:
             if isinstance(processor, ChainOfThoughtLogitsProcessor):
                 self.grammar = processor
         self.rows = self.grammar.rows
-        self.answers: list[list[int]] = [[] for _ in self.rows]
-        self.pending: list[list[int]] = [[] for _ in self.rows]  # decided, but not fed yet
+        self.answers: list[list[int]] = []
+        self.pending: list[list[int]] = []  # decided, but not fed yet
 
     def run(self) -> GenerateDecoderOnlyOutput | torch.LongTensor:
         compiled = self.model._valid_auto_compile_criteria(self.step_kwargs, self.generation_config)
         self.step = self.model.get_compiled_call(self.generation_config.compile_config) if compiled else self.model
-        for row in range(len(self.rows)):
-            self._take_literal(row)
+        for grammar_row in self.rows:
+            opening = grammar_row.take_forced()
+            self.answers.append(opening)
+            self.pending.append([*opening])
         with self.model._optimize_model_for_decode():
             while not self.rows[0].done:  # they leave a section together
                 self._write_section()
-            self._feed([tokens[:-1] for tokens in self.pending])  # nothing is read at the end token
+            for tokens in self.pending:
+                tokens.pop()  # nothing is read at the end token
+            self._feed(self.pending)
         if self.streamer is not None:
             self.streamer.end()
         return self._outputs()
-
-    def _take_literal(self, row: int) -> None:
-        literal = self.rows[row].take_forced()
-        self.answers[row] += literal
-        self.pending[row] += literal
 
     def _write_section(self) -> None:
         """Feed the literal before it, then choose token by token until every row is through."""
@@ -142,16 +145,19 @@ class JumpingDecoder:
         while True:
             tokens = self._choose(logits)
             for row in sorted(writing):
-                self.rows[row].advance(tokens[row])
-                self.answers[row].append(tokens[row])
-                self.pending[row] = [tokens[row]]
-                if self.rows[row].forced:
-                    self._take_literal(row)
+                place = self.rows[row]
+                section = place.section
+                place.advance(tokens[row])
+                self.pending[row] = [tokens[row], *place.take_forced()]
+                self.answers[row] += self.pending[row]
+                if place.section > section:  # by a header of up to three tokens nothing is left to force
                     writing.remove(row)
             self._stream()
             if not writing:
                 return
-            chunks = [tokens if row in writing else [] for row, tokens in enumerate(self.pending)]
+            chunks: list[list[int]] = [[]] * len(self.rows)
+            for row in writing:
+                chunks[row] = self.pending[row]
             logits = self._feed(chunks)
 
     def _feed(self, chunks: list[list[int]]) -> torch.Tensor:
@@ -186,7 +192,11 @@ class JumpingDecoder:
 
     def _cache(self) -> dict:
         """By its name in this Transformers; empty if there is none."""
-        return {name: self.step_kwargs[name] for name in CACHE_NAMES if name in self.step_kwargs}
+        cache = {}
+        for name in CACHE_NAMES:
+            if name in self.step_kwargs:
+                cache[name] = self.step_kwargs[name]
+        return cache
 
     def _choose(self, logits: torch.Tensor) -> list[int]:
         """A token for every row; what a waiting row gets counts for nothing."""
@@ -204,10 +214,11 @@ class JumpingDecoder:
         """Pass on what every row has decided; a row that has ended has padding."""
         if self.streamer is None:
             return
-        lengths = [len(answer) for answer in self.answers]
-        open_lengths = [length for length, row in zip(lengths, self.rows, strict=True) if not row.done]
-        end = min(open_lengths) if open_lengths else max(lengths)
         sequences = self._padded_answers()
+        end = sequences.shape[1]
+        for answer, row in zip(self.answers, self.rows, strict=True):
+            if not row.done:
+                end = min(end, len(answer))
         for column in range(self.num_streamed, end):
             self.streamer.put(sequences[:, column])
         self.num_streamed = end

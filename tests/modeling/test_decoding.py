@@ -111,6 +111,20 @@ def test_sampling_with_the_same_draws(make_tiny_model, tiny_processor, images, s
     assert len(answers) == 5
 
 
+def test_a_header_that_the_model_has_written_whole(make_tiny_model, tiny_processor, images, step_by_step):
+    """One of a single token, and a wish for that token: the section ends, and nothing is left to force."""
+    model = make_tiny_model(seed=3)
+    opening, header, *rest = model.config.template_ids
+    model.config.template_ids = [opening, header[:1], *rest]
+    inputs = tiny_processor(images=images, return_tensors="pt")
+    wish = {"sequence_bias": [[header[:1], 50.0]]}
+    jumped = model.generate(**inputs, **wish, return_dict_in_generate=True)
+    assert_same(jumped, step_by_step(model, **inputs, **wish))
+    longest = model.config.section_max_tokens[0]
+    first_answer = jumped.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+    assert first_answer.index(header[0], len(opening)) < len(opening) + longest
+
+
 class Recorder(BaseStreamer):
     def __init__(self):
         self.puts = []
