@@ -7,7 +7,7 @@ from heie_hf.metrics.bootstrap import NUM_RESAMPLES, Comparison, compare
 
 from .figures import CONFIDENCE, FIGURES, is_defined, quiet, statistics, support
 from .kept_files import EvaluationError
-from .samples import finite, load_samples
+from .samples import SHUFFLED, finite, load_samples
 
 #: Differences below this share of the figure come from the order of floating-point sums.
 ROUNDING = 1e-6
@@ -100,7 +100,7 @@ def _differences(samples_a: list[dict], samples_b: list[dict], num_resamples: in
     num_images = support(samples_a)  # of both: each has what the other has
     differences = []
     for figure in FIGURES:
-        if figure.endswith("_shuffled"):  # what chance gives is no figure of a model
+        if figure.endswith(SHUFFLED):  # what chance gives is no figure of a model
             continue
         of_a = statistics_a[figure]
         of_b = statistics_b[figure]

@@ -19,7 +19,7 @@ from heie_hf.metrics.bootstrap import (
     srcc_of,
 )
 
-from .samples import FACT_FIGURES, TEXT_FIGURES, column
+from .samples import FACT_FIGURES, SHUFFLED, TEXT_FIGURES, column
 from .twins import pair_values
 
 CONFIDENCE = 0.95
@@ -116,7 +116,7 @@ NAMES = {
 _MEANS = (
     *("mse", "kld", "cc", "sim", "nss", "auc_judd"),
     *FACT_FIGURES,
-    *(f"{name}_shuffled" for name in FACT_FIGURES),
+    *(name + SHUFFLED for name in FACT_FIGURES),
     *TEXT_FIGURES,
     "rouge_l_shuffled",
 )
@@ -164,7 +164,7 @@ def _issue_statistics(samples: Sequence[dict]) -> dict[str, Statistic]:
         "issue_precision": ratio_of(hits, hits + false_alarms),
         "issue_recall": ratio_of(hits, hits + misses),
         "issue_f1": _f1(hits, false_alarms, misses),
-        "issue_f1_shuffled": _f1(*_issue_counts(samples, "_shuffled")),
+        "issue_f1_shuffled": _f1(*_issue_counts(samples, SHUFFLED)),
     }
 
 

@@ -23,9 +23,10 @@ _HEATMAP_FIGURES = ("gt_sum", "mse", "kld", "cc", "sim", "nss", "auc_judd")
 FACT_FIGURES = ("description_facts", "description_objects", "description_colors", "description_place")
 
 _ISSUE_COUNTS = ("hits", "false_alarms", "misses")
-#: The same, and ROUGE-L, of the text of another image.
-_SHUFFLED_FIGURES = tuple(f"{name}_shuffled" for name in (*FACT_FIGURES, "rouge_l"))
-_SHUFFLED_COUNTS = tuple(f"{name}_shuffled" for name in _ISSUE_COUNTS)
+#: What the name of a figure has behind it where it is that of another image's text.
+SHUFFLED = "_shuffled"
+_SHUFFLED_FIGURES = tuple(name + SHUFFLED for name in (*FACT_FIGURES, "rouge_l"))
+_SHUFFLED_COUNTS = tuple(name + SHUFFLED for name in _ISSUE_COUNTS)
 _COLUMNS = {
     pa.string(): ("key", "shard", "twin_of", *SECTIONS),
     pa.float64(): (

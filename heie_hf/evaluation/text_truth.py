@@ -14,11 +14,12 @@ from heie_hf.metrics.text import issue_counts
 from heie_hf.processing.explanation_heie import SECTIONS
 
 from .data import EvaluationData
+from .samples import SHUFFLED
 
 #: Of the permutation that deals out the texts of other images.
 SEED = 0
 
-#: Columns of a sample that are there once more with the suffix _shuffled.
+#: Columns of a sample that are there once more with the suffix SHUFFLED.
 SHUFFLED_COLUMNS = (
     "hits",
     "false_alarms",
@@ -95,5 +96,5 @@ def add_shuffled(data: EvaluationData, samples: Sequence[dict]) -> list[dict]:
     for place, partner in zip(places, partners(len(places))):
         figures = text_figures(rows[samples[place]["row"]], samples[places[partner]])
         for name in SHUFFLED_COLUMNS:
-            columns[place][f"{name}_shuffled"] = figures.get(name)
+            columns[place][name + SHUFFLED] = figures.get(name)
     return columns

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from heie_hf.data.schema import FEATURES
 from heie_hf.files import whole_file
-from heie_hf.processing.explanation_heie import Explanation, render
+from heie_hf.processing.explanation_heie import SECTIONS, Explanation, render
 
 from .scene import Scene, draw_pair, draw_scene
 
@@ -52,10 +52,16 @@ def _check(num_images: int, seed: int) -> None:
 def to_row(scene: Scene, identity: str) -> dict:
     """A row of FEATURES, pictures as PNG bytes."""
     row = dict.fromkeys(FEATURES)
-    row |= {"id": identity, "image": {"bytes": _png(scene.image), "path": None}}
-    row |= {"heatmap": {"bytes": _heatmap_png(scene), "path": None}, "score": scene.score}
-    row |= {"description": scene.description, "regions": scene.regions, "analysis": scene.analysis}
-    row["defects"] = [{key: getattr(d, key) for key in ("kind", "part", "box", "severity")} for d in scene.defects]
+    row["id"] = identity
+    row["image"] = {"bytes": _png(scene.image), "path": None}
+    row["heatmap"] = {"bytes": _heatmap_png(scene), "path": None}
+    row["score"] = scene.score
+    for section in SECTIONS:
+        row[section] = getattr(scene, section)
+    row["defects"] = []
+    for defect in scene.defects:
+        cell = {name: getattr(defect, name) for name in ("kind", "part", "box", "severity")}
+        row["defects"].append(cell)
     row["facts"] = scene.facts
     return row
 
@@ -67,7 +73,10 @@ def load(num_images: int, seed: int, unseen: bool = False) -> Dataset:
     Raises ValueError when `num_images` < 1 or `seed` < 0.
     """
     _check(num_images, seed)
-    rows = [to_row(draw_scene(seed, k, unseen), scene_id(seed, k, unseen)) for k in range(num_images)]
+    rows = []
+    for index in range(num_images):
+        scene = draw_scene(seed, index, unseen)
+        rows.append(to_row(scene, scene_id(seed, index, unseen)))
     return Dataset.from_list(rows, features=FEATURES)
 
 
@@ -78,7 +87,8 @@ def _write(path: Path, content: bytes) -> None:
 
 def _write_pictures(folder: Path, scene: Scene, identity: str) -> None:
     """Image and heatmap, unless they are there."""
-    image, heatmap = (folder / name / f"{identity}.png" for name in ("images", "artifact_map"))
+    image = folder / "images" / f"{identity}.png"
+    heatmap = folder / "artifact_map" / f"{identity}.png"
     if not image.exists():
         _write(image, _png(scene.image))
     if not heatmap.exists():
@@ -122,7 +132,8 @@ def _annotation(entry: Entry, index: int) -> dict:
 
 
 def _lines(records: list[dict]) -> bytes:
-    return "".join(json.dumps(record) + "\n" for record in records).encode()
+    lines = [json.dumps(record) + "\n" for record in records]
+    return "".join(lines).encode()
 
 
 def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool = False, pairs: bool = False) -> Path:
@@ -147,14 +158,17 @@ def synthesize(num_images: int, seed: int, output_dir: str | Path, unseen: bool 
         raise NotADirectoryError(f"{folder} is not a folder")
     for name in ("images", "artifact_map"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    annotations, planted, facts = [], [], []
+    annotations = []
+    planted = []
+    facts = []
     for index in tqdm(range(num_images), desc="synthesize", unit="image", disable=None):
         for entry in _entries(seed, index, unseen, pairs):
-            scene, identity = entry.scene, entry.identity
-            _write_pictures(folder, scene, identity)
+            identity = entry.identity
+            _write_pictures(folder, entry.scene, identity)
             annotations.append(_annotation(entry, index))
-            planted.append({"id": identity, "defects": [asdict(defect) for defect in scene.defects]})
-            facts.append({"id": identity, "facts": scene.facts})
+            defects = [asdict(defect) for defect in entry.scene.defects]
+            planted.append({"id": identity, "defects": defects})
+            facts.append({"id": identity, "facts": entry.scene.facts})
     _write(folder / "defects.jsonl", _lines(planted))
     _write(folder / "facts.jsonl", _lines(facts))
     _write(folder / "annotations.jsonl", _lines(annotations))

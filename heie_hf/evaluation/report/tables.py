@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from heie_hf.evaluation.figures import FIGURES, NAMES
 from heie_hf.evaluation.results import Result
+from heie_hf.evaluation.samples import SHUFFLED
 from heie_hf.evaluation.twins import pair_values
 
 #: What a reader wants to know first.
@@ -61,7 +62,9 @@ def three_digits(value: float | None) -> str:
 
 
 def heading(figure: str) -> str:
-    """Its name, and which way is better."""
+    """Its name, and which way is better; of what chance gives, the name alone."""
+    if figure.endswith(SHUFFLED):
+        return NAMES[figure]
     arrow = "↑" if FIGURES[figure] else "↓"
     return f"{NAMES[figure]} {arrow}"
 
@@ -98,7 +101,7 @@ def figures(results: Sequence[Result]) -> Table:
     table = Table("Every figure, with its 95 % bootstrap interval over the images", labels)
     missing = not_measured(results)
     for figure in FIGURES:
-        if NAMES[figure.removesuffix("_shuffled")] not in missing:
+        if NAMES[figure.removesuffix(SHUFFLED)] not in missing:
             cells = [_with_interval(result, figure) for result in results]
             table.add(heading(figure), cells)
     for name in results[0].flat:
@@ -112,7 +115,7 @@ def not_measured(results: Sequence[Result]) -> list[str]:
     """Names of the figures that no result has."""
     names = []
     for figure, name in NAMES.items():
-        if figure.endswith("_shuffled"):
+        if figure.endswith(SHUFFLED):
             continue
         if all(result.metrics[figure] is None for result in results):
             names.append(name)
