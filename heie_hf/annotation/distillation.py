@@ -14,11 +14,12 @@ from pathlib import Path
 from datasets import Dataset
 
 from heie_hf.chat import Answer, Chat, Question, image_part
+from heie_hf.prediction.paths import id_file_name
 
 from . import card
 from .aspects import REPAIR, answer_schema, conversation, parse_answer, rating_problem, teacher_question
 from .costs import Estimate, estimate_aspects
-from .output import AnnotationFolder, file_name
+from .output import AnnotationFolder
 from .run import Outcome, Report, as_records, chunks_within, first_sizes, summary
 
 #: The most tokens for one aspect; 42 to 57 words are usual.
@@ -180,7 +181,7 @@ def _conversations(folder: AnnotationFolder, assessment: Assessment, outcome: Ou
     row = assessment.row
     for aspect, problem in assessment.problems.items():
         outcome.failures.append((f"{row['id']}#{aspect}", problem))
-    image = f"images/{file_name(row['id'])}.png"
+    image = f"images/{id_file_name(row['id'])}.png"
     good = [aspect for aspect in assessment.texts if aspect not in assessment.problems]
     if good:
         folder.write_picture(image, row["image"].convert("RGB"))

@@ -11,9 +11,7 @@ summary.json README.md          counts and costs; the data card
 answers.jsonl       what the servers said, so that nothing is asked twice
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from PIL import Image
 
 from heie_hf.data.folder import SCORES
 from heie_hf.files import whole_file
+from heie_hf.prediction.paths import id_file_name
 from heie_hf.prediction.regions import Region
 from heie_hf.processing.explanation_heie import render
 from heie_hf.processing.processing_heie import INSTRUCTIONS
@@ -42,7 +41,7 @@ class AnnotationFolder:
 
     def write_pictures(self, row: dict, visual_prompt: VisualPrompt) -> None:
         """Image and heatmaps of a row, and what stage 1 drew and found on it."""
-        name = file_name(row["id"])
+        name = id_file_name(row["id"])
         pictures = {
             f"images/{name}.png": row["image"].convert("RGB"),
             f"artifact_map/{name}.png": row["heatmap"].convert("L"),
@@ -69,21 +68,12 @@ class AnnotationFolder:
             draft.write_text(text, encoding="utf-8")
 
 
-def file_name(identity: str) -> str:
-    """A name for the files of an image: its id where that can be one, otherwise as much of it as can, and a hash."""
-    safe = re.sub(r"[^\w.-]", "_", identity)[:100]
-    if safe == identity and not safe.startswith("."):
-        return safe
-    digest = hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()[:12]
-    return f"{safe.lstrip('.')}-{digest}"
-
-
 def published_line(row: dict, annotation: Annotation, index: int) -> dict:
     """A line of annotations.jsonl, with one of the published wordings of the task in turn.
 
     What else the source knows of the image stays: the other scores, the prompt and where it does not fit it, facts.
     """
-    name = file_name(row["id"])
+    name = id_file_name(row["id"])
     instruction = INSTRUCTIONS[index % len(INSTRUCTIONS)]
     answer = render(annotation.formatted.explanation)
     line = {"id": row["id"], "image": f"./images/{name}.png", "heatmap": f"./artifact_map/{name}.png"}

@@ -14,11 +14,12 @@ import numpy as np
 
 from heie_hf.data.folder import read_lines
 from heie_hf.metrics.human import Form, Ratings, export_sheets, import_ratings
+from heie_hf.prediction.paths import id_file_name
 from heie_hf.processing.explanation_heie import parse
 from heie_hf.processing.image_files_heie import read_image
 
 from . import card
-from .output import AnnotationFolder, file_name
+from .output import AnnotationFolder
 
 WRONG, RIGHT = 0, 1
 VERDICT = Form(
@@ -117,7 +118,7 @@ def _sheet_row(folder: Path, record: dict) -> dict:
     background = f"First, in free form:\n{record['free_form']}"
     if record["sent_back"]:
         background += f"\n\nSent back once: {'; '.join(record['sent_back'])}"
-    name = file_name(record["id"])
+    name = id_file_name(record["id"])
     row = {
         "id": _item(record),
         "text": f"{answer.description}\n\n{answer.regions}\n\n{answer.analysis}",

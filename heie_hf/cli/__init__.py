@@ -12,7 +12,7 @@ import typer
 from heie_hf import __version__
 from heie_hf.prediction.paths import printable
 
-from . import annotate, convert, evaluate, predict, push, synthesize, train
+from . import annotate, convert, evaluate, export, predict, push, synthesize, train
 from .failures import disk_failure
 from .records import print_records
 
@@ -53,6 +53,7 @@ app.command()(evaluate.evaluate)
 app.command()(evaluate.compare)
 app.command()(synthesize.synthesize)
 app.command()(annotate.annotate)
+app.command()(export.export)
 app.command()(convert.convert)
 app.command()(push.push)
 app.command()(version)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -158,6 +159,15 @@ def _stem(path: str) -> str:
 
 def _digest(path: str) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+
+
+def id_file_name(identity: str) -> str:
+    """A name for the files of an image of a data set: its id where that can be one, else part of it and a digest."""
+    safe = re.sub(r"[^\w.-]", "_", identity)[:100]
+    if safe == identity and not safe.startswith("."):
+        return safe
+    digest = hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()[:12]
+    return f"{safe.lstrip('.')}-{digest}"
 
 
 def save_png(image: Image.Image, path: Path) -> None:
