@@ -24,13 +24,13 @@ from .losses_heie import laplace_nll, lm_loss, quality_focal_loss, score_loss
 from .mapper_heie import ImplausibilityMapper, MapOutput
 from .outputs_heie import HEIEAssessment, HEIEGenerateOutput, HEIEOutput
 from .scorer_heie import VerisimilitudeScorer
-from .weight_files_heie import check_weight_files
+from .weight_files_heie import WholeWeights
 
 # A new model_type does not inherit the renames that InternVL's checkpoints need; without them lm_head stays random.
 register_checkpoint_conversion_mapping("heie", get_checkpoint_conversion_mapping("internvl"), overwrite=True)
 
 
-class HEIEForImplausibility(InternVLForConditionalGeneration):
+class HEIEForImplausibility(WholeWeights, InternVLForConditionalGeneration):
     """Heatmap, score and explanation of what is implausible in an image.
 
     The language model writes the chain of thought; the mapper turns the states of its map tokens and the raw vision
@@ -52,50 +52,6 @@ class HEIEForImplausibility(InternVLForConditionalGeneration):
         self.scorer = VerisimilitudeScorer(config.scorer_config, text_size, config.score_source, config.calibration)
         self.loss_type = "ForConditionalGeneration"  # Trainer counts shifted labels by it; the class name hides it
         self.post_init()
-
-    @classmethod
-    def from_pretrained(cls, *args, use_safetensors: bool | None = True, output_loading_info: bool = False, **kwargs):
-        """As in Transformers, from safetensors only.
-
-        Weights that the checkpoint lacks are newly initialised, with Transformers' usual message, and named in
-        `config.untrained_weights` until `train` is called: a pipeline refuses such a model.
-
-        Raises:
-            OSError: if there are no safetensors weights.
-            ValueError: for `use_safetensors=False`, and for an index that names anything but safetensors beside it.
-        """
-        if use_safetensors is False:
-            raise ValueError("HEIE is loaded from safetensors only: a pickle can run code when it is read")
-        model, info = super().from_pretrained(*args, use_safetensors=True, output_loading_info=True, **kwargs)
-        model._note_untrained(info["missing_keys"], info["mismatched_keys"])
-        return (model, info) if output_loading_info else model
-
-    @staticmethod
-    def _load_pretrained_model(model, state_dict, checkpoint_files, load_config, *args, **kwargs):
-        """All files of weights come by here, whoever named them: an index, the config, an adapter."""
-        index = load_config.sharded_metadata or {}
-        check_weight_files(model, checkpoint_files or [], index.get("weight_map", {}))
-        return InternVLForConditionalGeneration._load_pretrained_model(
-            model, state_dict, checkpoint_files, load_config, *args, **kwargs
-        )
-
-    @staticmethod
-    def _finalize_model_loading(model, load_config, loading_info):
-        """Below an adapter, too, whose own loading is all that `from_pretrained` tells of."""
-        info = InternVLForConditionalGeneration._finalize_model_loading(model, load_config, loading_info)
-        model._note_untrained(info.missing_keys, info.mismatched_keys)
-        return info
-
-    def _note_untrained(self, missing_keys, mismatched_keys) -> None:
-        names = {*missing_keys, *(self.config.untrained_weights or [])}
-        for name, *_ in mismatched_keys:
-            names.add(name)
-        self.config.untrained_weights = sorted(names) or None
-
-    def train(self, mode: bool = True):
-        if mode:
-            self.config.untrained_weights = None
-        return super().train(mode)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):

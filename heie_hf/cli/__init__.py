@@ -86,4 +86,6 @@ def report(error: Exception) -> int:
 
 
 def say(text: str) -> None:
-    print(f"heie: {text}", file=sys.stderr)
+    from tqdm import tqdm
+
+    tqdm.write(f"heie: {text}", file=sys.stderr)  # on a line of its own, also where a progress bar was cut off
