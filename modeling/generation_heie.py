@@ -207,6 +207,7 @@ class ChainOfThoughtLogitsProcessor(LogitsProcessor):
         self.special_token_ids = config.special_token_ids or []
         self.num_token_ids = config.num_token_ids
         self.never_written: torch.BoolTensor | None = None  # (vocabulary,), on the device of the scores
+        self.gave_nan: torch.BoolTensor | bool = False  # (B,): rows whose text was drawn from numbers that are none
         self.is_told = True  # whether the rows have taken note of the last token; there is none yet
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
@@ -214,6 +215,9 @@ class ChainOfThoughtLogitsProcessor(LogitsProcessor):
             for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
                 row.advance(token)
         self.is_told = False
+        is_nan = scores.isnan() | (scores == torch.inf)
+        self.gave_nan = self.gave_nan | is_nan.any(dim=1)
+        scores.masked_fill_(is_nan, 0.0)  # sampling could draw from nothing else
         if self.never_written is None:
             self.never_written = self._mask_of_never_written(scores)
         scores.masked_fill_(self.never_written, -torch.inf)

@@ -288,6 +288,7 @@ class HEIEForImplausibility(WholeWeights, InternVLForConditionalGeneration):
         token_ids = outputs.sequences[:, prompt_length : prompt_length + states.shape[1]]
         features = mm_encoder_outputs["image"].last_hidden_state
         assessment = self.assess_states(states, token_ids, features, num_patches, patch_grid)
+        assessment.score = assessment.score.masked_fill(grammar.gave_nan, torch.nan)  # its text is none, either
         return HEIEGenerateOutput(**outputs, **assessment)
 
     def _sample(

@@ -312,6 +312,17 @@ def test_errors_may_be_skipped_by_construction(tiny_checkpoint, image):
         pipe(image, on_error="ignore")
 
 
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_nan_from_the_language_head_alone_is_an_error_too(make_tiny_model, tiny_processor, images, do_sample):
+    model = make_tiny_model()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    pipe = ImplausibilityPipeline(model=model, processor=tiny_processor, task="image-implausibility")
+    with pytest.raises(ValueError, match=r"the model gave NaN or infinity \(score\)$"):
+        pipe(images[0], generate_kwargs={"do_sample": do_sample})
+    assert pipe(images[0], explain=False)["score"] >= 0  # no text, nothing read from it
+
+
 @pytest.mark.parametrize("explain", [True, False])
 def test_nan_from_the_weights_is_an_error_and_no_result(make_tiny_model, tiny_processor, images, explain):
     model = make_tiny_model(seed=3)
