@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -50,11 +51,18 @@ def disk_failure(error: BaseException) -> str | None:
 
     It may lie below: a library wraps it, a command takes it for a usage mistake.
     """
-    cause = error
-    while cause is not None:
+    for cause in _chain(error):
         number = disk_error_number(cause)
         if number is not None:
             place = getattr(cause, "filename", None) or "output"
             return f"cannot write {printable(place)}: {os.strerror(number)}"
-        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that it came from; an error that was raised again may come from itself."""
+    told = set()
+    while error is not None and id(error) not in told:
+        yield error
+        told.add(id(error))
+        error = error.__cause__ or error.__context__

@@ -1,8 +1,6 @@
 """The model that a training run starts from: loaded or drawn at random, partly frozen, or given a LoRA adapter."""
 
 import difflib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,12 +12,12 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.integrations import is_deepspeed_zero3_enabled
-from transformers.utils import logging
 
 from heie_hf.checkpoints import default_checkpoint
 from heie_hf.conversion import from_backbone
 from heie_hf.modeling.configuration_heie import HEIEConfig
 from heie_hf.modeling.modeling_heie import HEIEForImplausibility
+from heie_hf.prediction.load import check_fit, quiet
 from heie_hf.processing.processing_heie import HEIEProcessor
 
 from .recipe import AdapterArguments, ModelArguments, Recipe, TrainingError
@@ -102,13 +100,13 @@ def _load_heie(source: str, config_dict: dict, recipe: Recipe) -> tuple[HEIEForI
     arguments = recipe.model
     config = HEIEConfig.from_dict(overridden(config_dict, arguments.config_overrides) | _config_settings(arguments))
     processor = HEIEProcessor.from_pretrained(source, trust_remote_code=False)
-    _check_processor(processor, config)
+    check_fit(processor, config)
     if arguments.from_scratch:
         return new_model(config), processor
     settings = {}
     if arguments.quantization != "none":
         settings["quantization_config"] = _quantization(recipe)
-    with _quiet():
+    with quiet():
         model, info = HEIEForImplausibility.from_pretrained(
             _absolute(source),  # a saved adapter names it
             config=config,
@@ -148,26 +146,6 @@ def check_names(values: dict, config_class: type[PreTrainedConfig], prefix: str 
             raise TrainingError(f"config_overrides: unknown field {prefix}{name}{hint}")
 
 
-def _check_processor(processor: HEIEProcessor, config: HEIEConfig) -> None:
-    """Token ids and sizes of the one must be those of the other."""
-    tokens, images = processor.model_token_config(), processor.image_processor
-    (side, _), (patch, _) = config.vision_config.image_size, config.vision_config.patch_size
-    pairs = {
-        "map_token_id": (tokens["map_token_id"], config.map_token_id),
-        "score_token_id": (tokens["score_token_id"], config.score_token_id),
-        "image_token_id": (tokens["image_token_id"], config.image_token_id),
-        "patch size": (images.size.height, side),
-        "heatmap size": (images.heatmap_size.height, side // patch * config.mapper_config.upsample_factor),
-    }
-    for name, (of_processor, of_config) in pairs.items():
-        if of_processor != of_config:
-            raise TrainingError(f"the processor's {name} is {of_processor}, that of the config {of_config}")
-    if len(processor.tokenizer) > config.text_config.vocab_size:
-        raise TrainingError(
-            f"the tokenizer has {len(processor.tokenizer)} tokens, the config {config.text_config.vocab_size}"
-        )
-
-
 def new_model(config: HEIEConfig) -> HEIEForImplausibility:
     """Random weights. InternVL's start is meant for pretrained weights: no positions, and blocks that hardly act."""
     config.vision_config.layer_scale_init_value = 1.0
@@ -188,17 +166,6 @@ def _quantization(recipe: Recipe) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if recipe.training.bf16 else torch.float32,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Transformers' table of weights that do not fit: the errors here name them in one line."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def _absolute(source: str) -> str:

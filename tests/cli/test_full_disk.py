@@ -1,6 +1,7 @@
 """A disk that takes no more: one line that names the file, status 1, and nothing half-written."""
 
 import contextlib
+import errno
 import os
 import resource
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import heie_hf
+from heie_hf.cli.failures import disk_failure
 from heie_hf.data.synthetic import synthesize
 from tests.conversion.originals import VIT_300M, make_original
 
@@ -112,3 +114,12 @@ def printed_to_full_stdout(arguments):
     with FULL.open("w") as full:
         process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ)
     return process.returncode, process.stderr
+
+
+def test_an_error_that_comes_from_itself_is_looked_at_once():
+    """`raise error.__cause__ from None` makes such a ring."""
+    first, second = ValueError("no row is left"), OSError("elsewhere")
+    first.__context__, second.__context__ = second, first
+    assert disk_failure(first) is None
+    second.errno = errno.ENOSPC
+    assert disk_failure(first) == "cannot write output: No space left on device"

@@ -214,7 +214,7 @@ MISTAKES = {
     "heatmaps that do not fit": (
         {"from_scratch": True, "config_overrides": {"mapper_config": {"upsample_factor": 2}}},
         [],
-        "the processor's heatmap size is 16, that of the config 8",
+        "heatmap_size is 16 in the processor, but 8 goes with config.json",
     ),
     "texts too long": ({"max_length": 50}, [], "4 of 4 rows cannot be used"),
 }
