@@ -245,15 +245,16 @@ def _write_table(path: Path, items: list[dict]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for item in items:
-            writer.writerow([item["item"], _no_formula(item["id"]), _no_formula(item["text"]), "", ""])
+            writer.writerow([item["item"], no_formula(item["id"]), no_formula(item["text"]), "", ""])
 
 
-def _no_formula(cell: str) -> str:
+def no_formula(cell: str) -> str:
+    """The cell with an apostrophe before it, where a spreadsheet would take it for a formula (OWASP's rule)."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def _as_it_was(cell: str) -> str:
-    """What `_no_formula` was given."""
+    """What `no_formula` was given."""
     if cell.startswith("'") and _FORMULA.match(cell):
         return cell[1:]
     return cell

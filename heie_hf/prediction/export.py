@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from heie_hf.files import whole_file
+from heie_hf.metrics.human import no_formula
 from heie_hf.processing.explanation_heie import SECTIONS
 
 from .paths import id_file_name, save_png
@@ -139,15 +140,12 @@ def export_csv(rows: Iterable[dict], folder: Path, image_prefix: str = "") -> No
         for row in rows:
             place = f"images/{id_file_name(row['id'])}.png"
             save_png(row["image"].convert("RGB"), folder / place)
-            cells = [_safe_cell(row[column]) for column in COLUMNS if column != "image"]
-            cells.insert(1, image_prefix + place)
+            values = row | {"image": image_prefix + place}
+            cells = []
+            for column in COLUMNS:
+                value = values[column]
+                cells.append(no_formula(value) if isinstance(value, str) else value)
             table.writerow([*cells, None if row["defects"] is None else len(row["defects"])])
-
-
-def _safe_cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
 
 
 def _write(path: Path, text: str) -> None:

@@ -59,6 +59,7 @@ def folder(tmp_path):
     lines[0]["defects"] = [defect]
     lines[1]["id"] = "../strange id"
     lines[1]["prompt"] = "=HYPERLINK(1)"
+    lines[2]["prompt"] = "＝HYPERLINK(1)"  # full width, which some spreadsheets read too
     (root / "annotations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return root
 
@@ -108,6 +109,7 @@ def test_a_table_for_spreadsheets_holds_no_formulas(folder, tmp_path):
     with (out / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["num_defects"] for row in rows][0] == "1" and rows[1]["prompt"] == "'=HYPERLINK(1)"
+    assert rows[2]["prompt"] == "'＝HYPERLINK(1)"
     for row in rows:
         assert (out / row["image"]).is_file() and (out / row["image"]).resolve().is_relative_to(out)
     assert float(rows[0]["score"]) == pytest.approx(synthetic.load(1, 5)[0]["score"])
